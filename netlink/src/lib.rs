@@ -1,0 +1,1 @@
+//! The Generic Netlink families of the Linux `openvswitch` module.
