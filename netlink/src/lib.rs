@@ -1,1 +1,3 @@
 //! The Generic Netlink families of the Linux `openvswitch` module.
+
+pub mod uapi;
