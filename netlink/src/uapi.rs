@@ -2,8 +2,8 @@
 //!
 //! Everything bears the header's own name, so that it can be looked up there, and the header's own
 //! value: none of them ever changes, new ones are only appended. What a later kernel added says so,
-//! and so does most of what is younger than Linux 5.0. The `*_UNSPEC` and `*_MAX` values are there for
-//! and tests; they never travel.
+//! and so does most of what is younger than Linux 5.0. The `*_UNSPEC` and `*_MAX` values are there
+//! for tables and tests; they never travel.
 //!
 //! The fixed structures are in `uapi/structs.rs` and re-exported here. Constants and plain data: any
 //! thread.
