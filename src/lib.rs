@@ -4,3 +4,5 @@
 //! those above it.
 
 pub mod limits;
+
+pub mod flow;

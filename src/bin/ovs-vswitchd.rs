@@ -1,1 +1,2 @@
+//! The daemon (not yet wired).
 fn main() {}

@@ -1,1 +1,2 @@
+//! The tool (not yet wired).
 fn main() {}
