@@ -5,4 +5,6 @@
 
 pub mod limits;
 
+pub mod packet;
+
 pub mod flow;
