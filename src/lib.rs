@@ -8,3 +8,5 @@ pub mod limits;
 pub mod packet;
 
 pub mod flow;
+
+pub mod datapath;
