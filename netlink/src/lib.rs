@@ -13,13 +13,18 @@ pub mod attr;
 pub mod datapath;
 pub mod error;
 pub mod family;
+pub mod flow;
+pub mod key;
 pub mod msg;
+pub mod nsh;
 pub mod packet;
 pub mod ring;
 pub mod socket;
 mod sys;
+pub mod tunnel;
 pub mod uapi;
 pub mod vport;
+mod walk;
 
 pub use error::{Error, RecvError};
 pub use family::Families;
