@@ -2,7 +2,7 @@
 //! and look for them.
 //!
 //! [`FlowMsg`] is any message of the family, received or sent; keys, masks and actions in it stay
-//! encoded, for [`KeyAttrs`](crate::key::KeyAttrs) and the walkers of actions. The
+//! encoded, for [`KeyAttrs`](crate::key::KeyAttrs) and [`Actions`](crate::action::Actions). The
 //! requests append one complete message each to a [`MsgBuf`], numbered 0: whoever sends the buffer
 //! gives the sequence numbers ([`MsgBuf::number`]).
 //!

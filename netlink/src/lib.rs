@@ -5,9 +5,12 @@
 //! the kernel says and how to say something to it, and nothing else, so that any forwarding
 //! paradigm can be put on the module.
 //!
-//! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages).
+//! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`key`] and [`action`]
+//! (what is matched and what is done), [`flow`] (flows).
 
+pub mod action;
 pub mod attr;
+pub mod ct;
 pub mod flow;
 pub mod key;
 pub mod msg;
