@@ -10,11 +10,13 @@
 
 pub mod ack;
 pub mod attr;
+pub mod ct_limit;
 pub mod datapath;
 pub mod error;
 pub mod family;
 pub mod flow;
 pub mod key;
+pub mod meter;
 pub mod msg;
 pub mod nsh;
 pub mod packet;
