@@ -186,8 +186,8 @@ impl Daemon {
 
     /// CPU time it has used so far.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))
-            .expect("daemon runs");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("daemon runs");
         // Fields 14 and 15, counted behind the name, which may hold spaces; 100 ticks a second.
         let (_, rest) = stat.rsplit_once(')').expect("stat has a name");
         let ticks = |n: usize| -> u64 {

@@ -64,9 +64,12 @@ pub fn canonical(flow: &str) -> String {
     let mut changes: Vec<&str> = Vec::new();
     let mut outputs = Vec::new();
     for action in split_top(actions) {
-        if action == "pop_vlan" && changes.last().is_some_and(|c| c.starts_with("push_vlan")) {
-            changes.pop();
-        } else if changes.last() == Some(&"pop_vlan") && own_tag.as_deref() == Some(action) {
+        let undoes = match changes.last() {
+            Some(&"pop_vlan") => own_tag.as_deref() == Some(action),
+            Some(last) => last.starts_with("push_vlan") && action == "pop_vlan",
+            None => false,
+        };
+        if undoes {
             changes.pop();
         } else if action.contains('(') || action == "pop_vlan" || action == "drop" {
             changes.push(action);

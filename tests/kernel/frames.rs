@@ -185,7 +185,12 @@ pub const FRAMES: &[Frame] = &[
     f("icmpv6_truncated", |s| eth(KNOWN, s, TYPE_IPV6, &ipv6(ICMPV6, &[128]))),
     f("nd_solicit_multicast", |s| {
         let packet = Ip6 { dst: SOLICITED, hops: 255, ..Ip6::new(ICMPV6) };
-        eth([0x33, 0x33, 0xff, 0, 0, 2], s, TYPE_IPV6, &packet.with(&nd(135, 0, V6_B, Some((1, s)))))
+        eth(
+            [0x33, 0x33, 0xff, 0, 0, 2],
+            s,
+            TYPE_IPV6,
+            &packet.with(&nd(135, 0, V6_B, Some((1, s)))),
+        )
     }),
     f("nd_solicit_unicast", |s| {
         let packet = Ip6 { hops: 255, ..Ip6::new(ICMPV6) };
@@ -201,7 +206,12 @@ pub const FRAMES: &[Frame] = &[
     }),
     f("nd_advert_unsolicited", |s| {
         let packet = Ip6 { dst: ALL_NODES, hops: 255, ..Ip6::new(ICMPV6) };
-        eth([0x33, 0x33, 0, 0, 0, 1], s, TYPE_IPV6, &packet.with(&nd(136, 0x20, V6_A, Some((2, s)))))
+        eth(
+            [0x33, 0x33, 0, 0, 0, 1],
+            s,
+            TYPE_IPV6,
+            &packet.with(&nd(136, 0x20, V6_A, Some((2, s)))),
+        )
     }),
     f("nd_option_length_0", |s| {
         let mut body = nd(135, 0, V6_B, Some((1, s)));
@@ -272,7 +282,8 @@ pub const FRAMES: &[Frame] = &[
         eth(KNOWN, s, TYPE_IPV6, &ipv6(43, &chain(&[UDP, 0, 253, 0, 0, 0, 0, 0], &udp(1, 2, 8))))
     }),
     f("ipv6_chain_of_three", |s| {
-        let options = [60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, UDP, 0, 253, 0, 0, 0, 0, 0];
+        let options =
+            [60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, UDP, 0, 253, 0, 0, 0, 0, 0];
         eth(KNOWN, s, TYPE_IPV6, &ipv6(0, &chain(&options, &udp(1, 2, 8))))
     }),
     f("ipv6_auth_header_udp", |s| {
@@ -337,9 +348,7 @@ pub const FRAMES: &[Frame] = &[
     f("qinq_100_10", |s| {
         tagged(KNOWN, s, &[(TYPE_QINQ, 100), (TYPE_VLAN, 10)], TYPE_IPV4, &plain())
     }),
-    f("qinq_10_20", |s| {
-        tagged(KNOWN, s, &[(TYPE_QINQ, 10), (TYPE_VLAN, 20)], TYPE_IPV4, &plain())
-    }),
+    f("qinq_10_20", |s| tagged(KNOWN, s, &[(TYPE_QINQ, 10), (TYPE_VLAN, 20)], TYPE_IPV4, &plain())),
     f("qinq_single_10", |s| tagged(KNOWN, s, &[(TYPE_QINQ, 10)], TYPE_IPV4, &plain())),
     f("vlan_in_vlan_10_20", |s| {
         tagged(KNOWN, s, &[(TYPE_VLAN, 10), (TYPE_VLAN, 20)], TYPE_IPV4, &plain())
@@ -362,9 +371,7 @@ pub const FRAMES: &[Frame] = &[
     f("mpls_multicast", |s| eth(KNOWN, s, 0x8848, &mpls(&[16], &plain()))),
     f("mpls_no_bottom", |s| eth(KNOWN, s, TYPE_MPLS, &[0, 1, 0, 64])),
     f("mpls_truncated", |s| eth(KNOWN, s, TYPE_MPLS, &[0, 1])),
-    f("vlan10_mpls", |s| {
-        tagged(KNOWN, s, &[(TYPE_VLAN, 10)], TYPE_MPLS, &mpls(&[16], &plain()))
-    }),
+    f("vlan10_mpls", |s| tagged(KNOWN, s, &[(TYPE_VLAN, 10)], TYPE_MPLS, &mpls(&[16], &plain()))),
     // IEEE 802.2 and other types
     f("llc", |s| eth(KNOWN, s, 8, &[0xe0, 0xe0, 3, 1, 2, 3, 4, 5])),
     f("llc_broadcast", |s| eth(BROADCAST, s, 8, &[0xe0, 0xe0, 3, 1, 2, 3, 4, 5])),
@@ -385,8 +392,12 @@ pub const FRAMES: &[Frame] = &[
     f("lldp", |s| eth([1, 0x80, 0xc2, 0, 0, 0x0e], s, 0x88cc, &[2, 7, 4, 2, 0, 0, 0, 0, 1])),
     f("reserved_0f", |s| eth([1, 0x80, 0xc2, 0, 0, 0x0f], s, TYPE_IPV4, &plain())),
     f("reserved_10", |s| eth([1, 0x80, 0xc2, 0, 0, 0x10], s, TYPE_IPV4, &plain())),
-    f("cisco_stp", |s| eth([1, 0, 0x0c, 0xcc, 0xcc, 0xcd], s, 8, &[0xaa, 0xaa, 3, 0, 0, 12, 1, 11])),
-    f("extreme_edp", |s| eth([0, 0xe0, 0x2b, 0, 0, 0], s, 8, &[0xaa, 0xaa, 3, 0, 0xe0, 0x2b, 0, 0xbb])),
+    f("cisco_stp", |s| {
+        eth([1, 0, 0x0c, 0xcc, 0xcc, 0xcd], s, 8, &[0xaa, 0xaa, 3, 0, 0, 12, 1, 11])
+    }),
+    f("extreme_edp", |s| {
+        eth([0, 0xe0, 0x2b, 0, 0, 0], s, 8, &[0xaa, 0xaa, 3, 0, 0xe0, 0x2b, 0, 0xbb])
+    }),
     f("unknown_type", |s| eth(KNOWN, s, 0x88b5, &[1, 2, 3, 4])),
     f("unknown_type_broadcast", |s| eth(BROADCAST, s, 0x88b5, &[1, 2, 3, 4])),
     f("type_0x05ff", |s| eth(KNOWN, s, 0x05ff, &[1, 2, 3, 4, 5, 6, 7, 8])),
@@ -397,9 +408,7 @@ pub const FRAMES: &[Frame] = &[
     }),
     f("length_0", |s| eth(KNOWN, s, 0, &[])),
     f("header_only", |s| eth(KNOWN, s, 0x88b5, &[])),
-    f("source_multicast", |s| {
-        eth(KNOWN, [3, 0xaa, 0, 0, s[4], s[5]], TYPE_IPV4, &plain())
-    }),
+    f("source_multicast", |s| eth(KNOWN, [3, 0xaa, 0, 0, s[4], s[5]], TYPE_IPV4, &plain())),
     f("source_multicast_to_unknown", |s| {
         eth(UNKNOWN, [3, 0xaa, 0, 0, s[4], s[5]], TYPE_IPV4, &plain())
     }),

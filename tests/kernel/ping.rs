@@ -41,9 +41,8 @@ impl Ping {
     pub fn finish(self) -> Pinged {
         let out = self.child.wait_with_output().expect("ping ends");
         let text = String::from_utf8_lossy(&out.stdout);
-        parse(&text).unwrap_or_else(|| {
-            panic!("ping said:\n{text}{}", String::from_utf8_lossy(&out.stderr))
-        })
+        parse(&text)
+            .unwrap_or_else(|| panic!("ping said:\n{text}{}", String::from_utf8_lossy(&out.stderr)))
     }
 }
 
