@@ -5,4 +5,10 @@
 
 pub mod limits;
 
+pub mod packet;
+
 pub mod flow;
+
+pub mod odp;
+
+pub mod datapath;
