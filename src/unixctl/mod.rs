@@ -20,3 +20,6 @@ mod server;
 
 pub use registry::{Answer, Call, CommandError, Format, Output, Registry, Reply};
 pub use server::{Server, ServerError};
+
+#[cfg(test)]
+mod tests;
