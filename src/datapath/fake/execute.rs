@@ -193,10 +193,8 @@ impl Walk<'_> {
         let find = |kind| attr.attrs().find_kind(kind).ok().flatten();
         let odds = find(uapi::OVS_SAMPLE_ATTR_PROBABILITY).and_then(|a| a.u32().ok()).unwrap_or(0);
         // Without chance, so that tests repeat: half and above is always, below is never.
-        if odds >= 1 << 31 {
-            if let Some(inner) = find(uapi::OVS_SAMPLE_ATTR_ACTIONS) {
-                self.branch(inner.value);
-            }
+        if let (true, Some(inner)) = (odds >= 1 << 31, find(uapi::OVS_SAMPLE_ATTR_ACTIONS)) {
+            self.branch(inner.value);
         }
     }
 
