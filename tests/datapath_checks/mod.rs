@@ -281,7 +281,7 @@ fn first_packet_up(world: &dyn World) {
         probe: false,
         clear: false,
     }
-    .append(&mut messages, families.flow, MsgFlags::REQUEST)
+    .append(&mut messages, families.flow, MsgFlags::REQUEST, 1)
     .unwrap();
     let metadata = attrs(|w| w.u32(uapi::OVS_KEY_ATTR_IN_PORT, bench.p1.0));
     Execute {
@@ -554,7 +554,7 @@ fn errors_by_sequence(world: &dyn World) {
             probe: false,
             clear: false,
         }
-        .append(&mut messages, bench.dp.families().flow, MsgFlags::REQUEST)
+        .append(&mut messages, bench.dp.families().flow, MsgFlags::REQUEST, 1)
         .unwrap();
     }
     Execute {
@@ -573,7 +573,7 @@ fn errors_by_sequence(world: &dyn World) {
     let mut refused = Vec::new();
     handler.errors(&mut |seq, errno| refused.push((seq, errno)));
     assert_eq!(refused, [(101, libc::EEXIST), (103, libc::EINVAL)]);
-    handler.errors(&mut |..| panic!("each is told once"));
+    handler.errors(&mut |_, _| panic!("each is told once"));
     assert_eq!(bench.dp.stats().unwrap().flows, 2);
 }
 
@@ -751,7 +751,7 @@ fn deleted_under_us(world: &dyn World) {
         probe: false,
         clear: false,
     }
-    .append(&mut messages, dp.families().flow, MsgFlags::REQUEST)
+    .append(&mut messages, dp.families().flow, MsgFlags::REQUEST, 1)
     .unwrap();
     messages.number(5, MsgFlags::REQUEST);
     handler.send(messages.as_bytes()).unwrap();

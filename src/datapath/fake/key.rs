@@ -94,12 +94,6 @@ impl Key {
         out
     }
 
-    /// Whether this packet's key has, under `mask`, the bits of the masked key `flow`.
-    pub fn matches(&self, flow: &Self, mask: &Self) -> bool {
-        let bytes = self.as_bytes().iter().zip(flow.as_bytes()).zip(mask.as_bytes());
-        bytes.into_iter().all(|((a, b), m)| (a ^ b) & m == 0)
-    }
-
     /// Reads the headers of a frame; the metadata stay as they are.
     pub fn extract(&mut self, frame: &[u8]) -> Result<(), Refusal> {
         let kept = *self;

@@ -200,7 +200,7 @@ impl Datapath for FakeDatapath {
     fn stats(&self) -> Result<DpStats, DpError> {
         self.with_dp(Op::Datapath, "read statistics", |dp| {
             Ok(DpStats {
-                flows: dp.table.flows.len() as u64,
+                flows: dp.table.flows().len() as u64,
                 masks: Some(MaskStats {
                     hit: dp.mask_hits,
                     masks: u32::try_from(dp.table.masks()).unwrap_or(u32::MAX),
@@ -221,7 +221,7 @@ impl Datapath for FakeDatapath {
             DumpDetail::Full => UfidFlags::empty(),
         };
         self.with_dp(Op::Flow, "dump flows", |dp| {
-            for flow in &dp.table.flows {
+            for flow in dp.table.flows() {
                 flow.show(self.dp_ifindex, omit, each);
             }
             Ok(())
@@ -234,8 +234,8 @@ impl Datapath for FakeDatapath {
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<bool, DpError> {
         self.with_dp(Op::Flow, "get flow", |dp| {
-            let index = dp.table.find(Id::Ufid(*ufid))?;
-            let flow = index.and_then(|i| dp.table.flows.get(i));
+            let id = dp.table.find(Id::Ufid(*ufid))?;
+            let flow = id.and_then(|id| dp.table.get(id));
             if let Some(flow) = flow {
                 flow.show(self.dp_ifindex, UfidFlags::empty(), each);
             }
@@ -250,7 +250,7 @@ impl Datapath for FakeDatapath {
                     self.with_dp(Op::Flow, "put flow", |dp| {
                         let new =
                             FlowRequest { ufid: ufid.copied(), key, mask, actions, clear: false };
-                        new.put(dp, false).map(|_| None)
+                        new.put(dp, false).map(|()| None)
                     })
                 }
                 FlowOp::Modify { ufid, key, mask, actions } => {
@@ -306,19 +306,19 @@ impl<'a> FlowRequest<'a> {
         Ok(Change { ufid, key, matching, actions: Some(actions), clear })
     }
 
-    fn put(&self, dp: &mut Dp, replace: bool) -> Result<usize, Refusal> {
+    fn put(&self, dp: &mut Dp, replace: bool) -> Result<(), Refusal> {
         dp.table.install(self.change()?, replace)
     }
 
     fn set(&self, dp: &mut Dp) -> Result<FlowTotals, Refusal> {
-        let index = dp.table.set(self.change()?)?;
-        Ok(dp.table.flows.get(index).map(|f| f.totals).unwrap_or_default())
+        dp.table.set(self.change()?)
     }
 }
 
 fn delete(dp: &mut Dp, id: Id<'_>) -> Result<FlowTotals, Refusal> {
-    let index = dp.table.find(id)?.ok_or(Refusal::new(libc::ENOENT, ""))?;
-    Ok(dp.table.remove(index).totals)
+    let absent = Refusal::new(libc::ENOENT, "");
+    let id = dp.table.find(id)?.ok_or(absent)?;
+    Ok(dp.table.remove(id).ok_or(absent)?.totals)
 }
 
 impl FakeKernel {
@@ -366,7 +366,7 @@ impl State {
         match genl.cmd {
             uapi::OVS_FLOW_CMD_NEW => {
                 let replace = !message.flags.contains(MsgFlags::CREATE);
-                request()?.put(dp, replace).map(drop)
+                request()?.put(dp, replace)
             }
             uapi::OVS_FLOW_CMD_SET => request()?.set(dp).map(drop),
             uapi::OVS_FLOW_CMD_DEL => match (flow.ufid, flow.key) {
