@@ -35,3 +35,17 @@ pub const UNIXCTL_CONNECTIONS_MAX: usize = 64;
 
 /// Clients that may wait to be accepted: the peer's figure.
 pub const UNIXCTL_BACKLOG: i32 = 64;
+
+/// Receive buffer of a socket for requests to the datapath, in bytes: answers to a whole batch of
+/// flow operations (doubled by the kernel, some 4 KiB each) fit.
+pub const REQUEST_RCVBUF_BYTES: usize = 1 << 20;
+
+/// Flow operations sent by one system call. The gain per operation is gone beyond some tens; the
+/// kernel holds its lock for each operation singly.
+pub const FLOW_OPS_BATCH: usize = 64;
+
+/// Times that a dump which changes interrupt is started anew.
+pub const DUMP_ATTEMPTS: u32 = 8;
+
+/// Sockets for requests kept open while nobody needs them: one a thread that dumps or changes flows.
+pub const IDLE_SOCKETS_MAX: usize = 16;

@@ -13,6 +13,7 @@
 
 pub mod error;
 pub mod fake;
+pub mod kernel;
 pub mod port;
 pub mod support;
 
