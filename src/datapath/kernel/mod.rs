@@ -230,6 +230,15 @@ impl Datapath for KernelDatapath {
         Ok(self.support.dispatch == Dispatch::PerCpu && open != self.handlers_wanted(None))
     }
 
+    fn upcall_pid(&self, port: OdpPort) -> u32 {
+        if self.support.dispatch == Dispatch::PerCpu {
+            return u32::MAX;
+        }
+        let pids = self.upcall_pids();
+        let chosen = (port.0 as usize).checked_rem(pids.len()).and_then(|n| pids.get(n));
+        chosen.copied().unwrap_or(u32::MAX)
+    }
+
     fn port_add(
         &self,
         name: &str,

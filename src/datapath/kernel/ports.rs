@@ -80,7 +80,10 @@ impl KernelDatapath {
             Ok(port) if port.dp_ifindex == self.dp_ifindex => Ok(Some(info(port))),
             // A port of another datapath.
             Ok(_) => Ok(None),
-            Err(e) if e.kind == DpErrorKind::NoSuchPort => Ok(None),
+            // The kernel finds no port by name whose device was renamed.
+            Err(e) if e.kind == DpErrorKind::NoSuchPort => {
+                Ok(self.vports()?.into_iter().find(|p| p.name == name))
+            }
             Err(e) => Err(e),
         }
     }

@@ -82,12 +82,12 @@ pub(super) fn probe(
         ct_state_nat: p.ct_state(uapi::OVS_CS_F_TRACKED | uapi::OVS_CS_F_NAT_MASK),
         ct_orig_tuple: p.key(|w| {
             w.u32(uapi::OVS_KEY_ATTR_CT_STATE, 1);
-            w.bytes(uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, &[1; 13]);
+            w.bytes(uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, &[1; 16]);
             write_ipv4(w);
         }),
         ct_orig_tuple6: p.key(|w| {
             w.u32(uapi::OVS_KEY_ATTR_CT_STATE, 1);
-            w.bytes(uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, &[1; 37]);
+            w.bytes(uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, &[1; 40]);
             ethernet(w, ETH_P_IPV6);
             w.bytes(uapi::OVS_KEY_ATTR_IPV6, &[0; 40]);
         }),
