@@ -22,3 +22,5 @@ pub mod flow;
 pub mod odp;
 
 pub mod datapath;
+
+pub mod daemon;

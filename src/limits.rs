@@ -27,3 +27,6 @@ pub const UNIXCTL_CONNECTIONS_MAX: usize = 64;
 
 /// Clients that may wait to be accepted: the peer's figure.
 pub const UNIXCTL_BACKLOG: i32 = 64;
+
+/// Signals that may wait for the control thread; more of them ask for nothing new.
+pub const SIGNALS_PENDING_MAX: usize = 8;
