@@ -6,3 +6,37 @@
 /// Upcalls read by one `recvmmsg`. The peer's figure; beyond it the gain per message is lost in
 /// the latency of the first.
 pub const UPCALL_BATCH: usize = 64;
+
+/// Receive buffer of an upcall socket, in bytes. A burst of first packets waits here while its
+/// handler is busy. The kernel doubles the figure and counts one to two KiB for a small packet, so
+/// this is several thousand of them, some tens of milliseconds of work. The peer takes 1 MiB.
+pub const UPCALL_RCVBUF_BYTES: usize = 4 << 20;
+
+/// Port or device events that a reader may fall behind before it has to ask for everything anew.
+pub const PORT_EVENTS_MAX: usize = 4096;
+
+/// Longest field of a log pattern (`%-9999m`). Longer than any sensible column; a typing mistake
+/// must not fill the disk.
+pub const VLOG_FIELD_WIDTH_MAX: usize = 512;
+
+/// Bytes read of a time zone file. The largest of tzdata has under 4 KiB.
+pub const ZONE_FILE_MAX: u64 = 256 * 1024;
+
+/// Bytes of one request on the control socket. The longest honest one carries a 64 KiB packet in
+/// hexadecimal digits beside a flow.
+pub const UNIXCTL_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one answer that our own client takes: a dump of some hundred thousand flows.
+pub const UNIXCTL_ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Clients on the control socket at once. Beyond it the one idle for longest is closed, so that
+/// forgotten connections never lock an operator out.
+pub const UNIXCTL_CONNECTIONS_MAX: usize = 64;
+
+/// Clients that may wait to be accepted: the peer's figure.
+pub const UNIXCTL_BACKLOG: i32 = 64;
+
+/// Subtables of one classifier for which a prefix trie tells one by one whether they are worth
+/// probing; for those beyond it knows only the prefix length. Bits on the stack of a lookup, a set
+/// for each trie: 1 KiB in all. Tables with more masks than this are rare and already slow.
+pub const CLASSIFIER_TRACKED_SUBTABLES: usize = 2048;
