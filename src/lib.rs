@@ -23,4 +23,6 @@ pub mod odp;
 
 pub mod datapath;
 
+pub mod classifier;
+
 pub mod daemon;

@@ -11,13 +11,17 @@
 
 pub mod ack;
 pub mod action;
+pub mod agree;
 pub mod attr;
 pub mod ct;
+pub mod ct_limit;
 pub mod datapath;
 pub mod error;
 pub mod family;
 pub mod flow;
 pub mod key;
+pub mod meter;
+pub mod monitor;
 pub mod msg;
 pub mod nsh;
 pub mod packet;
