@@ -49,7 +49,6 @@ pub(super) fn read(
             }
             TunnelAttr::ErspanOpts(v) => understood &= read_erspan(v, key, tnl),
             TunnelAttr::Pad => {}
-            TunnelAttr::Pad => {}
             TunnelAttr::Ipv4InfoBridge | TunnelAttr::Unknown { .. } => understood = false,
         }
     }
