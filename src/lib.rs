@@ -22,3 +22,7 @@ pub mod flow;
 pub mod odp;
 
 pub mod datapath;
+
+pub mod classifier;
+
+pub mod daemon;

@@ -14,13 +14,25 @@
 //! meaning to (ports, marks, registers, conntrack zone) are in host order. Plain values: any
 //! thread.
 
+pub mod compose;
 pub mod extract;
+pub mod field;
+pub mod format;
+pub mod hash;
+pub mod matching;
 pub mod mini;
+pub mod parse;
+pub mod port;
+mod presence;
+mod stack;
 
 use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::field::Field;
+pub use self::matching::Match;
+pub use self::port::OfPort;
 pub use crate::packet::ethernet::EthAddr;
 pub use crate::packet::vlan::{VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
 pub use crate::packet::{Be16, Be32, Be64};
