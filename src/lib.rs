@@ -24,3 +24,5 @@ pub mod odp;
 pub mod datapath;
 
 pub mod classifier;
+
+pub mod daemon;
