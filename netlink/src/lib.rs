@@ -9,3 +9,4 @@
 
 pub mod attr;
 pub mod msg;
+pub mod uapi;

@@ -14,6 +14,8 @@
 //! meaning to (ports, marks, registers, conntrack zone) are in host order. Plain values: any
 //! thread.
 
+pub mod mini;
+
 use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
