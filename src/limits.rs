@@ -6,3 +6,13 @@
 /// Upcalls read by one `recvmmsg`. The peer's figure; beyond it the gain per message is lost in
 /// the latency of the first.
 pub const UPCALL_BATCH: usize = 64;
+
+/// Changed dependencies remembered one by one; past that the revalidator looks at every flow. A
+/// tag costs some 16 bytes, and a round with so many is hardly cheaper than a full one.
+pub const CHANGES_MAX: usize = 65_536;
+
+/// Shards of the table of installed flows: enough that handlers on many CPUs seldom meet.
+pub const UKEY_SHARDS: usize = 64;
+
+/// Deleted flows remembered with their reasons.
+pub const HISTORY_MAX: usize = 1_024;
