@@ -5,4 +5,8 @@
 
 pub mod limits;
 
+pub mod packet;
+
 pub mod flow;
+
+pub mod datapath;

@@ -14,18 +14,16 @@
 //! meaning to (ports, marks, registers, conntrack zone) are in host order. Plain values: any
 //! thread.
 
+pub mod extract;
 pub mod mini;
 
 use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A 16-bit field in network byte order.
-pub type Be16 = zerocopy::network_endian::U16;
-/// A 32-bit field in network byte order.
-pub type Be32 = zerocopy::network_endian::U32;
-/// A 64-bit field in network byte order.
-pub type Be64 = zerocopy::network_endian::U64;
+pub use crate::packet::ethernet::EthAddr;
+pub use crate::packet::vlan::{VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
+pub use crate::packet::{Be16, Be32, Be64};
 
 /// OpenFlow registers of 32 bits that a flow carries (`reg0`…`reg15`).
 pub const FLOW_N_REGS: usize = 16;
@@ -35,71 +33,10 @@ pub const FLOW_MAX_VLAN_HEADERS: usize = 2;
 pub const FLOW_MAX_MPLS_LABELS: usize = 3;
 /// `dl_type` of a frame that has no Ethernet type (802.3 with LLC but no SNAP).
 pub const FLOW_DL_TYPE_NONE: u16 = 0x05ff;
-/// Bit of a VLAN TCI that says "there is a VLAN header" (the wire's CFI/DEI bit, which the switch
-/// claims for this).
-pub const VLAN_CFI: u16 = 0x1000;
-/// VLAN id bits of a TCI.
-pub const VLAN_VID_MASK: u16 = 0x0fff;
-/// Priority bits of a TCI.
-pub const VLAN_PCP_MASK: u16 = 0xe000;
 /// `nw_frag`: any fragment.
 pub const FLOW_NW_FRAG_ANY: u8 = 1;
 /// `nw_frag`: a fragment with a non-zero offset.
 pub const FLOW_NW_FRAG_LATER: u8 = 2;
-
-/// An Ethernet address.
-#[derive(
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-#[repr(transparent)]
-pub struct EthAddr(pub [u8; 6]);
-
-impl EthAddr {
-    /// ff:ff:ff:ff:ff:ff.
-    pub const BROADCAST: Self = Self([0xff; 6]);
-    /// 00:00:00:00:00:00.
-    pub const ZERO: Self = Self([0; 6]);
-
-    /// True for group addresses, the broadcast address among them.
-    pub fn is_multicast(self) -> bool {
-        self.0[0] & 1 != 0
-    }
-
-    /// True for the broadcast address.
-    pub fn is_broadcast(self) -> bool {
-        self == Self::BROADCAST
-    }
-
-    /// True for 01:80:c2:00:00:0x, which IEEE 802.1D keeps for protocols that a bridge never
-    /// forwards.
-    pub fn is_reserved(self) -> bool {
-        self.0[..5] == [0x01, 0x80, 0xc2, 0x00, 0x00] && self.0[5] & 0xf0 == 0
-    }
-}
-
-impl fmt::Display for EthAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for EthAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// One VLAN header; all zero where the packet has none at this depth.
 #[derive(
@@ -385,6 +322,13 @@ impl Flow {
     }
 }
 
+impl fmt::Debug for Flow {
+    /// The words that are not zero, by their places.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        mini::MiniFlow::new(self).fmt(f)
+    }
+}
+
 impl Default for Flow {
     fn default() -> Self {
         Self::ZERO
@@ -392,7 +336,7 @@ impl Default for Flow {
 }
 
 /// Which bits of a flow matter: a 1-bit is significant, a 0-bit is wildcarded.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FlowWildcards {
     /// The bits, at the places of the fields they speak of.
     pub masks: Flow,
