@@ -8,5 +8,10 @@
 //! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages).
 
 pub mod attr;
+pub mod flow;
+pub mod key;
 pub mod msg;
+pub mod nsh;
+pub mod tunnel;
 pub mod uapi;
+mod walk;

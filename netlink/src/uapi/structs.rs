@@ -10,7 +10,7 @@
 use zerocopy::byteorder::{native_endian as ne, network_endian as be};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{NSH_MD1_CONTEXT_SIZE, OVS_CT_LABELS_LEN};
+use super::*;
 
 /// Gives a structure C layout and byte views.
 macro_rules! plain {
