@@ -16,3 +16,11 @@ pub const UKEY_SHARDS: usize = 64;
 
 /// Deleted flows remembered with their reasons.
 pub const HISTORY_MAX: usize = 1_024;
+
+/// Changes of which the tags are remembered in order, for handlers that install a flow just when
+/// what it rests on changes. More than a batch of upcalls can cause by learning.
+pub const CHANGES_LOG: usize = 4_096;
+
+/// Upcalls that a handler keeps waiting in its own memory when they come faster than it can serve
+/// them; beyond that the port with the longest queue loses its youngest.
+pub const FAIR_QUEUE_MAX: usize = 4_096;

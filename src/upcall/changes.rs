@@ -1,14 +1,21 @@
 //! What changed since the revalidator last looked: a set of dependency tags.
 //!
-//! Handlers and the control thread add, the revalidator waits and takes. The set is bounded: past
-//! [`CHANGES_MAX`] it says "everything" instead, which costs a full revalidation and is always
-//! right.
+//! Handlers and the control thread add, after the state itself has changed; the revalidator waits
+//! and takes. The set is bounded: past [`CHANGES_MAX`] it says "everything" instead, which costs a
+//! full revalidation and is always right.
+//!
+//! A handler translates, then installs; what changed in between would be missed by a revalidator
+//! that has already looked. So changes are numbered and the youngest kept in a log:
+//! [`Changes::since`] tells a handler, once its flows are in the kernel, what changed under it, and
+//! [`Changes::recheck`] takes the flows it has doubts about.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::limits::CHANGES_MAX;
+use crate::limits::{CHANGES_LOG, CHANGES_MAX};
+use crate::odp::ufid::Ufid;
 use crate::snapshot::Dep;
 
 /// A batch of changes.
@@ -18,12 +25,14 @@ pub struct Changed {
     pub tags: HashSet<u64, foldhash::fast::RandomState>,
     /// Whether everything is to be looked at.
     pub everything: bool,
+    /// Flows to be looked at whatever they rest on.
+    pub flows: Vec<Ufid>,
 }
 
 impl Changed {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.tags.is_empty() && !self.everything
+        self.tags.is_empty() && !self.everything && self.flows.is_empty()
     }
 
     /// Whether a flow that rests on `deps` is touched.
@@ -36,6 +45,10 @@ impl Changed {
 #[derive(Default)]
 struct Inner {
     changed: Changed,
+    /// The youngest tags, oldest first; the last one has the number [`Changes::seq`].
+    log: VecDeque<u64>,
+    /// Number of the last change that the log cannot tell by tags.
+    everything_seq: u64,
     kicked: bool,
     stop: bool,
 }
@@ -58,6 +71,7 @@ pub enum Wake {
 pub struct Changes {
     inner: Mutex<Inner>,
     wake: Condvar,
+    seq: AtomicU64,
 }
 
 impl Changes {
@@ -65,19 +79,33 @@ impl Changes {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Number of the last change.
+    pub fn seq(&self) -> u64 {
+        self.seq.load(Ordering::Acquire)
+    }
+
     /// Notes that `deps` changed.
     pub fn add(&self, deps: impl IntoIterator<Item = Dep>) {
         let mut inner = self.lock();
-        let changed = &mut inner.changed;
-        let was_empty = changed.is_empty();
-        if !changed.everything {
-            changed.tags.extend(deps.into_iter().map(Dep::tag));
-            if changed.tags.len() > CHANGES_MAX {
-                changed.tags.clear();
-                changed.everything = true;
+        let inner = &mut *inner;
+        let was_empty = inner.changed.is_empty();
+        let mut seq = self.seq();
+        for tag in deps.into_iter().map(Dep::tag) {
+            seq += 1;
+            if inner.log.len() == CHANGES_LOG {
+                inner.log.pop_front();
+            }
+            inner.log.push_back(tag);
+            if !inner.changed.everything {
+                inner.changed.tags.insert(tag);
             }
         }
-        if was_empty && !changed.is_empty() {
+        if inner.changed.tags.len() > CHANGES_MAX {
+            inner.changed.tags.clear();
+            inner.changed.everything = true;
+        }
+        self.seq.store(seq, Ordering::Release);
+        if was_empty && !inner.changed.is_empty() {
             self.wake.notify_all();
         }
     }
@@ -85,9 +113,39 @@ impl Changes {
     /// Asks for every flow to be translated again.
     pub fn add_everything(&self) {
         let mut inner = self.lock();
+        let seq = self.seq() + 1;
+        inner.log.clear();
+        inner.everything_seq = seq;
         inner.changed.everything = true;
         inner.changed.tags.clear();
+        self.seq.store(seq, Ordering::Release);
         self.wake.notify_all();
+    }
+
+    /// Appends to `tags` what changed after number `seq`; false when that is not known tag by tag,
+    /// so that everything may have changed.
+    pub fn since(&self, seq: u64, tags: &mut Vec<u64>) -> bool {
+        let inner = self.lock();
+        let missed = (self.seq() - seq) as usize;
+        if seq < inner.everything_seq || missed > inner.log.len() {
+            return false;
+        }
+        tags.extend(inner.log.iter().skip(inner.log.len() - missed));
+        true
+    }
+
+    /// Asks for these flows to be translated again.
+    pub fn recheck(&self, flows: impl IntoIterator<Item = Ufid>) {
+        let mut inner = self.lock();
+        let was_empty = inner.changed.is_empty();
+        inner.changed.flows.extend(flows);
+        if inner.changed.flows.len() > CHANGES_MAX {
+            inner.changed.flows.clear();
+            inner.changed.everything = true;
+        }
+        if was_empty && !inner.changed.is_empty() {
+            self.wake.notify_all();
+        }
     }
 
     /// Asks for a round without waiting for the time.
@@ -154,6 +212,25 @@ mod tests {
         let (_, changed) = changes.wait(Duration::ZERO);
         assert!(changed.everything && changed.tags.is_empty());
         assert!(changed.touches([]));
+    }
+
+    #[test]
+    fn the_log_tells_what_changed_under_a_handler() {
+        let changes = Changes::default();
+        let dep = |n| Dep::Bridge(BridgeId(n));
+        changes.add([dep(1)]);
+        let seq = changes.seq();
+        changes.add([dep(2), dep(3)]);
+        let mut tags = Vec::new();
+        assert!(changes.since(seq, &mut tags));
+        assert_eq!(tags, [dep(2).tag(), dep(3).tag()]);
+        changes.add((0..CHANGES_LOG as u32).map(dep));
+        assert!(!changes.since(seq, &mut tags), "the log has forgotten");
+        let seq = changes.seq();
+        changes.add_everything();
+        assert!(!changes.since(seq, &mut tags));
+        tags.clear();
+        assert!(changes.since(changes.seq(), &mut tags) && tags.is_empty());
     }
 
     #[test]
