@@ -9,6 +9,7 @@
 //! Plain values, no locks: any thread. Source: `include/uapi/linux/netlink.h`.
 
 use thiserror::Error;
+use zerocopy::FromBytes;
 
 /// `NLA_F_NESTED`: the value is itself a list of attributes.
 pub const NLA_F_NESTED: u16 = 0x8000;
@@ -101,6 +102,14 @@ impl<'a> Attr<'a> {
         self.value.first_chunk().ok_or_else(|| self.size_error(N))
     }
 
+    /// A fixed structure at the start of the value, which later kernels may lengthen.
+    pub fn read<T: FromBytes>(&self) -> Result<T, AttrError> {
+        match T::read_from_prefix(self.value) {
+            Ok((value, _)) => Ok(value),
+            Err(_) => Err(self.size_error(size_of::<T>())),
+        }
+    }
+
     /// An 8-bit value.
     pub fn u8(&self) -> Result<u8, AttrError> {
         Ok(u8::from_ne_bytes(*self.array()?))
@@ -136,6 +145,14 @@ impl<'a> Attr<'a> {
         Ok(u64::from_be_bytes(*self.array()?))
     }
 
+    /// An array of 32-bit values in host byte order.
+    pub fn u32s(&self) -> Result<Vec<u32>, AttrError> {
+        match self.value.as_chunks() {
+            (words, []) => Ok(words.iter().map(|w| u32::from_ne_bytes(*w)).collect()),
+            _ => Err(AttrError::Value { kind: self.kind }),
+        }
+    }
+
     /// A string up to its first NUL; an error when there is no NUL or it is not UTF-8.
     pub fn str(&self) -> Result<&'a str, AttrError> {
         let text = self.value.split(|&b| b == 0).next().unwrap_or_default();
@@ -152,6 +169,21 @@ impl<'a> Attr<'a> {
 
     fn size_error(&self, expected: usize) -> AttrError {
         AttrError::Size { kind: self.kind, expected, got: self.value.len() }
+    }
+}
+
+/// An attribute that outlives its buffer: one that this crate does not know, kept as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedAttr {
+    /// Attribute type.
+    pub kind: u16,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+impl From<Attr<'_>> for OwnedAttr {
+    fn from(a: Attr<'_>) -> Self {
+        Self { kind: a.kind, value: a.value.to_vec() }
     }
 }
 
@@ -283,6 +315,13 @@ impl<'b> AttrWriter<'b> {
     /// An attribute without a value.
     pub fn flag(&mut self, kind: u16) {
         self.bytes(kind, &[]);
+    }
+
+    /// An array of 32-bit values in host byte order.
+    pub fn u32s(&mut self, kind: u16, values: &[u32]) {
+        if self.header(kind, size_of_val(values)) {
+            values.iter().for_each(|v| self.buf.extend_from_slice(&v.to_ne_bytes()));
+        }
     }
 
     /// Attributes that are encoded already, padding included.

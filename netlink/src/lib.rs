@@ -5,13 +5,28 @@
 //! the kernel says and how to say something to it, and nothing else, so that any forwarding
 //! paradigm can be put on the module.
 //!
-//! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages).
+//! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`socket`] (exchanges
+//! with the kernel, with [`ack`], [`error`] and [`ring`]), then one file per family.
 
+pub mod ack;
 pub mod attr;
+pub mod datapath;
+pub mod error;
+pub mod family;
 pub mod flow;
 pub mod key;
 pub mod msg;
 pub mod nsh;
+pub mod packet;
+pub mod ring;
+pub mod socket;
+mod sys;
 pub mod tunnel;
 pub mod uapi;
+pub mod vport;
 mod walk;
+
+pub use error::{Error, RecvError};
+pub use family::Families;
+pub use ring::RecvRing;
+pub use socket::Socket;

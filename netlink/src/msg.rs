@@ -7,6 +7,7 @@
 //! Plain values, no locks: any thread. Sources: `include/uapi/linux/netlink.h`, `genetlink.h` and
 //! `openvswitch.h` (`struct ovs_header`).
 
+use netlink_packet_core::{NetlinkMessage, NetlinkSerializable};
 use thiserror::Error;
 
 use crate::attr::{AttrError, AttrWriter, Attrs, align4};
@@ -72,7 +73,7 @@ pub struct MsgHead {
     pub version: u8,
     /// `nlmsg_flags`.
     pub flags: MsgFlags,
-    /// Sequence number; transactions replace it.
+    /// Sequence number; transactions of [`Socket`](crate::Socket) replace it.
     pub seq: u32,
     /// `struct ovs_header`: ifindex of the datapath's local port, 0 for none in particular.
     pub dp_ifindex: u32,
@@ -161,17 +162,54 @@ impl MsgBuf {
         MsgWriter { start, count: &mut self.count, attrs, complete: false }
     }
 
+    /// Adds a message built from the types of the netlink-packet crates, for control messages; they
+    /// own what they are made of, so not for packets and flows.
+    pub fn push<T: NetlinkSerializable>(&mut self, mut message: NetlinkMessage<T>) {
+        message.finalize();
+        let start = self.bytes.len();
+        self.bytes.resize(start + align4(message.buffer_len()), 0);
+        message.serialize(self.bytes.get_mut(start..).unwrap_or_default());
+        self.count += 1;
+    }
+
     /// Overwrites sequence number and adds `flags` in each message: `first_seq`, `first_seq` + 1, …
     pub fn number(&mut self, first_seq: u32, flags: MsgFlags) {
-        let (mut rest, mut seq) = (&mut self.bytes[..], first_seq);
-        while let Some((head, tail)) = rest.split_first_chunk_mut::<NLMSG_HDRLEN>() {
-            let len = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
-            let flags = u16::from_ne_bytes([head[6], head[7]]) | flags.bits();
-            head[6..8].copy_from_slice(&flags.to_ne_bytes());
-            head[8..12].copy_from_slice(&seq.to_ne_bytes());
+        let mut seq = first_seq;
+        for_each_head(&mut self.bytes, |head| {
+            head.seq = seq;
+            head.flags |= flags;
             seq = seq.wrapping_add(1);
-            rest = tail.get_mut(len.saturating_sub(NLMSG_HDRLEN)..).unwrap_or_default();
-        }
+        });
+    }
+
+    /// The encoded messages, to overwrite parts of their headers.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// What may change in the header of a message that is already built.
+pub(crate) struct HeadPatch {
+    /// `nlmsg_flags`.
+    pub(crate) flags: MsgFlags,
+    /// `nlmsg_seq`.
+    pub(crate) seq: u32,
+}
+
+/// Lets `patch` change the header of each message in `bytes`.
+pub(crate) fn for_each_head(bytes: &mut [u8], mut patch: impl FnMut(&mut HeadPatch)) {
+    let mut rest = bytes;
+    while let Some((head, tail)) = rest.split_first_chunk_mut::<NLMSG_HDRLEN>() {
+        let [l0, l1, l2, l3, _, _, f0, f1, s0, s1, s2, s3, ..] = head;
+        let len = u32::from_ne_bytes([*l0, *l1, *l2, *l3]) as usize;
+        let mut now = HeadPatch {
+            flags: MsgFlags::from_bits_retain(u16::from_ne_bytes([*f0, *f1])),
+            seq: u32::from_ne_bytes([*s0, *s1, *s2, *s3]),
+        };
+        patch(&mut now);
+        [*f0, *f1] = now.flags.bits().to_ne_bytes();
+        [*s0, *s1, *s2, *s3] = now.seq.to_ne_bytes();
+        rest = tail.get_mut(align4(len).saturating_sub(NLMSG_HDRLEN)..).unwrap_or_default();
     }
 }
 
@@ -314,6 +352,11 @@ impl<'a> Messages<'a> {
     /// Walks `datagram`, which begins with a message header.
     pub const fn new(datagram: &'a [u8]) -> Self {
         Self { rest: datagram }
+    }
+
+    /// What has not been walked yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 }
 
