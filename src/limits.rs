@@ -24,3 +24,6 @@ pub const CHANGES_LOG: usize = 4_096;
 /// Upcalls that a handler keeps waiting in its own memory when they come faster than it can serve
 /// them; beyond that the port with the longest queue loses its youngest.
 pub const FAIR_QUEUE_MAX: usize = 4_096;
+
+/// Unknown flows looked at in one round of the revalidator; the rest waits for the next.
+pub const UNKNOWN_FLOWS_MAX: usize = 10_000;

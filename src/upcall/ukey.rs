@@ -22,7 +22,6 @@ use crate::snapshot::{BridgeId, Dep};
 use crate::xlate::{DropReason, Effect};
 
 use super::slab::Slab;
-use super::trigger::Trigger;
 
 /// Life of a ukey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,8 +123,9 @@ pub struct Ukey {
     pub rule: Option<Arc<Rule>>,
     /// Why it drops, if it does.
     pub drop: Option<DropReason>,
-    /// The packet that made it; `None` for an adopted flow.
-    pub trigger: Option<Trigger>,
+    /// Whether an earlier run installed it. Otherwise its key is that of the packet that made it,
+    /// to the last bit.
+    pub adopted: bool,
     tags: smallvec::SmallVec<[u64; INLINE_TAGS]>,
     key_len: u16,
     mask_len: u16,
@@ -150,8 +150,8 @@ pub struct NewUkey<'a> {
     pub effects: &'a [Effect],
     /// Why it drops, if it does.
     pub drop: Option<DropReason>,
-    /// The packet that made it.
-    pub trigger: Option<Trigger>,
+    /// Whether an earlier run installed it.
+    pub adopted: bool,
     /// Now, monotonic milliseconds.
     pub now_ms: u64,
 }
@@ -169,7 +169,7 @@ impl Ukey {
             learnt: None,
             rule: None,
             drop: None,
-            trigger: new.trigger,
+            adopted: new.adopted,
             tags: smallvec::SmallVec::new(),
             key_len: new.key.len() as u16,
             mask_len: new.mask.len() as u16,
@@ -398,7 +398,7 @@ mod tests {
             deps: &[],
             effects: &[],
             drop: None,
-            trigger: None,
+            adopted: false,
             now_ms: 7,
         }
     }

@@ -27,7 +27,6 @@ use crate::xlate::{XlateIn, XlateOut, translate};
 
 use super::Udpif;
 use super::ports::PortCount;
-use super::trigger::Trigger;
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
 
 /// An upcall of this batch that was translated, to be found again by an equal key.
@@ -109,7 +108,7 @@ impl Worker {
     /// The port that an upcall is of, without reading more of it than needed.
     pub fn port_of(&self, datagram: &[u8]) -> Option<OdpPort> {
         let message = Messages::new(datagram).next()?.ok()?;
-        let upcall = Upcall::parse(message.genl().ok()?.body).ok()?;
+        let upcall = Upcall::parse(message.genl().ok()?).ok()?;
         in_port(upcall.key)
     }
 
@@ -131,7 +130,7 @@ impl Worker {
         let upcall = (message.kind == self.udpif.target.families.packet)
             .then(|| message.genl().ok())
             .flatten()
-            .and_then(|genl| Upcall::parse_genl(&genl).ok())
+            .and_then(|genl| Upcall::parse(genl).ok())
             .filter(|upcall| upcall.cmd == UpcallCmd::Miss);
         let Some(upcall) = upcall else {
             count(&self.udpif.counters.bad);
@@ -198,22 +197,26 @@ impl Worker {
         let actions = actions_at..self.arena.len();
         self.decided.push(Decided { key_hash, key: key_at..actions_at, actions: actions.clone() });
 
-        self.install();
+        self.install(upcall.key);
         self.execute(upcall, actions);
         true
     }
 
     /// Appends a put of the megaflow that was just decided, if it is not installed yet and there is
     /// room.
-    fn install(&mut self) {
+    fn install(&mut self, key: &[u8]) {
         let udpif = &self.udpif;
         if !udpif.settings.megaflows.load(Ordering::Relaxed) {
             self.out.wc.fold(&self.flow.wildcards_for_packet());
         }
-        let encoded = mask::megaflow(
+        self.key.clear();
+        self.mask.clear();
+        let encoded = mask::minimal_key_and_mask(
+            OdpKey(key),
             &self.flow,
             &self.out.wc,
             &udpif.target.support,
+            None,
             &mut self.key,
             &mut self.mask,
         );
@@ -221,7 +224,7 @@ impl Worker {
             tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a megaflow: {error}");
             return;
         }
-        let ufid = Ufid::of(&[&self.key, &self.mask], &udpif.target.secret);
+        let ufid = Ufid::of_megaflow(&self.flow, &self.out.wc, &udpif.target.secret);
         let new = NewUkey {
             ufid,
             key: &self.key,
@@ -231,7 +234,7 @@ impl Worker {
             deps: &self.out.deps,
             effects: &self.out.effects,
             drop: self.out.drop,
-            trigger: Some(Trigger::of(&self.flow)),
+            adopted: false,
             now_ms: self.now_ms,
         };
         let mut shard = udpif.ukeys.shard(&ufid);
