@@ -9,4 +9,6 @@ pub mod packet;
 
 pub mod flow;
 
+pub mod odp;
+
 pub mod datapath;

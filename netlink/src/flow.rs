@@ -2,9 +2,9 @@
 //! and look for them.
 //!
 //! [`FlowMsg`] is any message of the family, received or sent; keys, masks and actions in it stay
-//! encoded, for [`KeyAttrs`](crate::key::KeyAttrs) and the walkers of actions. The
-//! requests append one complete message each to a [`MsgBuf`], numbered 0: whoever sends the buffer
-//! gives the sequence numbers ([`MsgBuf::number`]).
+//! encoded, for [`KeyAttrs`](crate::key::KeyAttrs) and [`Actions`](crate::action::Actions). The
+//! requests append one complete message each to a [`MsgBuf`]; a transaction numbers them anew, and
+//! adds [`MsgFlags::ACK`], itself.
 //!
 //! What always holds: no input makes a parse panic; a request for one flow can never turn into the
 //! one that flushes them all, because [`FlowId`] always has something to look for; attributes that
@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 use crate::attr::{Attr, AttrError, AttrWriter, Attrs};
 use crate::key::view;
-use crate::msg::{MsgBuf, MsgError, MsgFlags, MsgHead, MsgWriter, split_ovs_header};
+use crate::msg::{MsgBuf, MsgError, MsgFlags, MsgHead, split_ovs_header};
 use crate::uapi::*;
 
 /// A unique flow id: 128 bits that the one who installs a flow chooses.
@@ -213,13 +213,20 @@ impl FlowPut<'_> {
     ///
     /// # Errors
     /// [`AttrError::TooLong`]; the buffer is then as before.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16, flags: MsgFlags) -> Result<(), AttrError> {
+    pub fn append(
+        &self,
+        buf: &mut MsgBuf,
+        family: u16,
+        flags: MsgFlags,
+        seq: u32,
+    ) -> Result<(), AttrError> {
         // The kernel takes CREATE for EXCL, which generic netlink reads as part of DUMP.
         let create = match self.if_exists {
             IfExists::Fail => MsgFlags::CREATE,
             IfExists::Replace => MsgFlags::empty(),
         };
-        let mut msg = begin(buf, family, OVS_FLOW_CMD_NEW, flags | create, self.dp_ifindex);
+        let mut msg =
+            buf.begin(head(family, OVS_FLOW_CMD_NEW, flags | create, seq, self.dp_ifindex));
         let flow = FlowMsg {
             key: Some(self.key),
             mask: self.mask,
@@ -260,8 +267,14 @@ impl FlowSet<'_> {
     ///
     /// # Errors
     /// [`AttrError::TooLong`]; the buffer is then as before.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16, flags: MsgFlags) -> Result<(), AttrError> {
-        let mut msg = begin(buf, family, OVS_FLOW_CMD_SET, flags, self.dp_ifindex);
+    pub fn append(
+        &self,
+        buf: &mut MsgBuf,
+        family: u16,
+        flags: MsgFlags,
+        seq: u32,
+    ) -> Result<(), AttrError> {
+        let mut msg = buf.begin(head(family, OVS_FLOW_CMD_SET, flags, seq, self.dp_ifindex));
         let flow = FlowMsg {
             key: Some(self.key),
             mask: self.mask,
@@ -295,8 +308,14 @@ impl FlowDel<'_> {
     ///
     /// # Errors
     /// [`AttrError::TooLong`]; the buffer is then as before.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16, flags: MsgFlags) -> Result<(), AttrError> {
-        let mut msg = begin(buf, family, OVS_FLOW_CMD_DEL, flags, self.dp_ifindex);
+    pub fn append(
+        &self,
+        buf: &mut MsgBuf,
+        family: u16,
+        flags: MsgFlags,
+        seq: u32,
+    ) -> Result<(), AttrError> {
+        let mut msg = buf.begin(head(family, OVS_FLOW_CMD_DEL, flags, seq, self.dp_ifindex));
         self.id.write(msg.attrs());
         write_omit(msg.attrs(), omit_if(self.terse));
         msg.finish()
@@ -321,8 +340,14 @@ impl FlowGet<'_> {
     ///
     /// # Errors
     /// [`AttrError::TooLong`]; the buffer is then as before.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16, flags: MsgFlags) -> Result<(), AttrError> {
-        let mut msg = begin(buf, family, OVS_FLOW_CMD_GET, flags, self.dp_ifindex);
+    pub fn append(
+        &self,
+        buf: &mut MsgBuf,
+        family: u16,
+        flags: MsgFlags,
+        seq: u32,
+    ) -> Result<(), AttrError> {
+        let mut msg = buf.begin(head(family, OVS_FLOW_CMD_GET, flags, seq, self.dp_ifindex));
         self.id.write(msg.attrs());
         write_omit(msg.attrs(), self.omit);
         msg.finish()
@@ -341,8 +366,14 @@ impl FlowFlush {
     ///
     /// # Errors
     /// None today; as with the other requests.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16, flags: MsgFlags) -> Result<(), AttrError> {
-        begin(buf, family, OVS_FLOW_CMD_DEL, flags, self.dp_ifindex).finish()
+    pub fn append(
+        &self,
+        buf: &mut MsgBuf,
+        family: u16,
+        flags: MsgFlags,
+        seq: u32,
+    ) -> Result<(), AttrError> {
+        buf.begin(head(family, OVS_FLOW_CMD_DEL, flags, seq, self.dp_ifindex)).finish()
     }
 }
 
@@ -361,22 +392,17 @@ impl FlowDump {
     ///
     /// # Errors
     /// None today; as with the other requests.
-    pub fn append(&self, buf: &mut MsgBuf, family: u16) -> Result<(), AttrError> {
-        let mut msg = begin(buf, family, OVS_FLOW_CMD_GET, MsgFlags::DUMP, self.dp_ifindex);
+    pub fn append(&self, buf: &mut MsgBuf, family: u16, seq: u32) -> Result<(), AttrError> {
+        let mut msg =
+            buf.begin(head(family, OVS_FLOW_CMD_GET, MsgFlags::DUMP, seq, self.dp_ifindex));
         write_omit(msg.attrs(), self.omit);
         msg.finish()
     }
 }
 
-fn begin(
-    buf: &mut MsgBuf,
-    family: u16,
-    cmd: u8,
-    flags: MsgFlags,
-    dp_ifindex: u32,
-) -> MsgWriter<'_> {
+fn head(family: u16, cmd: u8, flags: MsgFlags, seq: u32, dp_ifindex: u32) -> MsgHead {
     let flags = flags | MsgFlags::REQUEST;
-    buf.begin(MsgHead { family, cmd, version: OVS_FLOW_VERSION, flags, seq: 0, dp_ifindex })
+    MsgHead { family, cmd, version: OVS_FLOW_VERSION, flags, seq, dp_ifindex }
 }
 
 fn omit_if(terse: bool) -> UfidFlags {

@@ -6,10 +6,13 @@
 //! paradigm can be put on the module.
 //!
 //! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`socket`] (exchanges
-//! with the kernel, with [`ack`], [`error`] and [`ring`]), then one file per family.
+//! with the kernel, with [`ack`], [`error`] and [`ring`]), [`key`] and [`action`] (what is matched
+//! and what is done about it), then one file per family.
 
 pub mod ack;
+pub mod action;
 pub mod attr;
+pub mod ct;
 pub mod datapath;
 pub mod error;
 pub mod family;

@@ -70,6 +70,28 @@ impl RecvRing {
         (0..self.filled).filter_map(|i| self.get(i))
     }
 
+    /// Forgets the datagrams.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Adds a datagram that came another way than over a socket: from a recording, or from a made-up
+    /// kernel. One longer than a slot is kept as truncated. False, and nothing done, when all slots
+    /// are taken.
+    pub fn push(&mut self, datagram: &[u8]) -> bool {
+        let start = self.filled * self.slot;
+        let kept = datagram.len().min(self.slot);
+        let (Some(slot), Some(source)) =
+            (self.memory.get_mut(start..start + kept), datagram.get(..kept))
+        else {
+            return false;
+        };
+        slot.copy_from_slice(source);
+        let taken = self.headers.set_outcome(self.filled, datagram.len(), kept < datagram.len());
+        self.filled += usize::from(taken);
+        taken
+    }
+
     /// Receives what is there without blocking.
     pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         self.filled = 0;
@@ -82,5 +104,21 @@ impl std::fmt::Debug for RecvRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let slots = self.memory.len() / self.slot;
         write!(f, "RecvRing {{ filled: {} of {slots} slots of {} bytes }}", self.filled, self.slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pushed_is_read_as_if_received() {
+        let mut ring = RecvRing::with_slot(2, 4);
+        assert!(ring.push(b"abc") && ring.push(b"abcde") && !ring.push(b"x"));
+        assert_eq!(ring.get(0).unwrap().unwrap(), b"abc");
+        assert!(matches!(ring.get(1), Some(Err(RecvError::Truncated { len: 5 }))));
+        assert!(ring.get(2).is_none());
+        ring.clear();
+        assert!(ring.is_empty() && ring.push(b""));
     }
 }

@@ -36,6 +36,16 @@ impl RecvHeaders {
         Self { headers: vec![header; count], iovecs: vec![iovec; count] }
     }
 
+    /// Notes the outcome of a message that came another way; false when there is no such slot.
+    pub(crate) fn set_outcome(&mut self, index: usize, len: usize, truncated: bool) -> bool {
+        let (Some(h), Ok(len)) = (self.headers.get_mut(index), len.try_into()) else {
+            return false;
+        };
+        h.msg_len = len;
+        h.msg_hdr.msg_flags = if truncated { libc::MSG_TRUNC } else { 0 };
+        true
+    }
+
     /// Length of message `index` of the last call before truncation, and whether it was truncated.
     pub(crate) fn outcome(&self, index: usize) -> Option<(usize, bool)> {
         let h = self.headers.get(index)?;

@@ -15,7 +15,9 @@ pub mod error;
 pub mod port;
 pub mod support;
 
-use std::os::fd::BorrowedFd;
+use std::{os::fd::BorrowedFd, time::Duration};
+
+use ovs_netlink::{flow::FlowMsg, ring::RecvRing};
 
 pub use self::{
     error::{DpError, DpErrorKind, RecvError, SendError},
@@ -43,6 +45,13 @@ pub struct FamilyIds {
 
 /// A handler's end of the packet side. One thread uses it.
 pub trait UpcallPort: Send {
+    /// Waits up to `timeout` for upcalls and reads as many as are there and fit into `ring` (whose
+    /// earlier content is lost); returns how many. 0 when time ran out or a signal came.
+    ///
+    /// # Errors
+    /// [`RecvError::Overrun`] and [`RecvError::Truncated`] leave the port usable: read on.
+    fn recv(&mut self, ring: &mut RecvRing, timeout: Duration) -> Result<usize, RecvError>;
+
     /// Sends complete messages (flow puts, executes) in one system call. No acknowledgement is
     /// asked for.
     ///
@@ -104,6 +113,21 @@ pub trait Datapath: Send + Sync {
 
     /// Counters of the datapath.
     fn stats(&self) -> Result<DpStats, DpError>;
+
+    /// Shows `each` all flows. A dump that changes interrupt starts anew, so a flow may be shown
+    /// twice; with flows changing all the time one may be missed.
+    fn flow_dump(
+        &self,
+        detail: DumpDetail,
+        each: &mut dyn FnMut(&FlowMsg<'_>),
+    ) -> Result<(), DpError>;
+
+    /// Shows `each` the flow with this id, if there is one; returns whether there is.
+    fn flow_get(
+        &self,
+        ufid: &[u8; 16],
+        each: &mut dyn FnMut(&FlowMsg<'_>),
+    ) -> Result<bool, DpError>;
 
     /// Carries out `ops` in order, in bounded batches, and calls `done` once for each, in order:
     /// index and result. A failure does not stop those behind it.

@@ -17,7 +17,7 @@ fn only(buf: &MsgBuf) -> (u8, MsgFlags, FlowMsg<'_>) {
     assert_eq!(buf.count(), 1);
     let msg = buf.messages().next().unwrap().unwrap();
     let genl = msg.genl().unwrap();
-    assert_eq!((msg.kind, genl.version), (FAMILY, OVS_FLOW_VERSION));
+    assert_eq!((msg.kind, msg.seq, genl.version), (FAMILY, 3, OVS_FLOW_VERSION));
     (genl.cmd, msg.flags, FlowMsg::parse(genl.body).unwrap())
 }
 
@@ -35,7 +35,7 @@ fn put_says_what_it_is_told() {
         clear: false,
     };
     let mut buf = MsgBuf::new();
-    put.append(&mut buf, FAMILY, MsgFlags::ACK).unwrap();
+    put.append(&mut buf, FAMILY, MsgFlags::ACK, 3).unwrap();
     let (cmd, flags, flow) = only(&buf);
     assert_eq!(cmd, OVS_FLOW_CMD_NEW);
     assert_eq!(flags, MsgFlags::REQUEST | MsgFlags::ACK | MsgFlags::CREATE);
@@ -45,7 +45,7 @@ fn put_says_what_it_is_told() {
 
     buf.clear();
     let put = FlowPut { if_exists: IfExists::Replace, clear: true, ..put };
-    put.append(&mut buf, FAMILY, MsgFlags::ECHO).unwrap();
+    put.append(&mut buf, FAMILY, MsgFlags::ECHO, 3).unwrap();
     let (_, flags, flow) = only(&buf);
     assert_eq!(flags, MsgFlags::REQUEST | MsgFlags::ECHO);
     assert!(flow.clear);
@@ -64,7 +64,7 @@ fn set_without_actions_leaves_them_out() {
         clear: true,
     };
     let mut buf = MsgBuf::new();
-    set.append(&mut buf, FAMILY, MsgFlags::ACK).unwrap();
+    set.append(&mut buf, FAMILY, MsgFlags::ACK, 3).unwrap();
     let (cmd, _, flow) = only(&buf);
     assert_eq!((cmd, flow.actions, flow.mask, flow.clear), (OVS_FLOW_CMD_SET, None, None, true));
 }
@@ -76,7 +76,7 @@ fn only_flush_has_no_id() {
         for terse in [false, true] {
             buf.clear();
             let del = FlowDel { dp_ifindex: 1, id, terse };
-            del.append(&mut buf, FAMILY, MsgFlags::ECHO).unwrap();
+            del.append(&mut buf, FAMILY, MsgFlags::ECHO, 3).unwrap();
             let (cmd, _, flow) = only(&buf);
             assert_eq!(cmd, OVS_FLOW_CMD_DEL);
             assert!(flow.key.is_some() || flow.ufid.is_some());
@@ -84,7 +84,7 @@ fn only_flush_has_no_id() {
         }
     }
     buf.clear();
-    FlowFlush { dp_ifindex: 1 }.append(&mut buf, FAMILY, MsgFlags::ACK).unwrap();
+    FlowFlush { dp_ifindex: 1 }.append(&mut buf, FAMILY, MsgFlags::ACK, 3).unwrap();
     let (cmd, flags, flow) = only(&buf);
     assert_eq!((cmd, flags), (OVS_FLOW_CMD_DEL, MsgFlags::REQUEST | MsgFlags::ACK));
     assert_eq!(flow, FlowMsg { dp_ifindex: 1, ..FlowMsg::default() });
@@ -93,13 +93,13 @@ fn only_flush_has_no_id() {
 #[test]
 fn dump_and_get_are_get() {
     let mut buf = MsgBuf::new();
-    FlowDump { dp_ifindex: 1, omit: UfidFlags::TERSE }.append(&mut buf, FAMILY).unwrap();
+    FlowDump { dp_ifindex: 1, omit: UfidFlags::TERSE }.append(&mut buf, FAMILY, 3).unwrap();
     let (cmd, flags, flow) = only(&buf);
     assert_eq!((cmd, flags), (OVS_FLOW_CMD_GET, MsgFlags::REQUEST | MsgFlags::DUMP));
     assert_eq!(flow.ufid_flags, Some(UfidFlags::TERSE));
     buf.clear();
     let get = FlowGet { dp_ifindex: 1, id: FlowId::Ufid(UFID), omit: UfidFlags::empty() };
-    get.append(&mut buf, FAMILY, MsgFlags::empty()).unwrap();
+    get.append(&mut buf, FAMILY, MsgFlags::empty(), 3).unwrap();
     let (cmd, flags, flow) = only(&buf);
     assert_eq!((cmd, flags, flow.ufid), (OVS_FLOW_CMD_GET, MsgFlags::REQUEST, Some(UFID)));
     assert_eq!(flow.ufid_flags, None);
@@ -118,7 +118,7 @@ fn too_long_leaves_no_trace() {
         probe: false,
         clear: false,
     };
-    assert!(put.append(&mut buf, FAMILY, MsgFlags::ACK).is_err());
+    assert!(put.append(&mut buf, FAMILY, MsgFlags::ACK, 3).is_err());
     assert!(buf.is_empty());
 }
 

@@ -1,0 +1,121 @@
+//! Masks: which bits of a key the kernel shall match, to and from [`FlowWildcards`].
+//!
+//! The kernel refuses a mask that matches a header without matching exactly what says that the
+//! header is there, so prerequisites are made exact here: the Ethernet type (and the TPID and
+//! presence bit of every VLAN tag) always, the protocol when a port or flag is matched, the ICMPv6
+//! type when neighbour discovery is. It matches the input port, the presence of an Ethernet header
+//! and the absence of (further) VLAN tags whether it is told to or not.
+//!
+//! What always holds: decoding what was encoded gives wildcards that cover those asked for, in
+//! every field that the packet has; the kernel that [`Support`] describes takes the mask with the
+//! key of the same flow. Plain functions: any thread.
+//!
+//! Source: `ovs_nla_get_match` and `match_validate` in `net/openvswitch/flow_netlink.c`.
+
+use ovs_netlink::attr::{Attr, AttrError, AttrWriter, Attrs};
+use ovs_netlink::uapi::*;
+
+use super::Support;
+use super::decode::{Role, decode};
+use super::encode::Encoder;
+use super::key::{Fitness, KeyError, OdpKey};
+use crate::flow::{Flow, FlowWildcards};
+
+/// Appends the mask that matches `wc`, for the key of `flow`, with every attribute that the key
+/// has.
+///
+/// # Errors
+/// None that a flow can cause; the writer's own bound.
+pub fn mask_from_wildcards(
+    wc: &FlowWildcards,
+    flow: &Flow,
+    support: &Support,
+    out: &mut Vec<u8>,
+) -> Result<(), AttrError> {
+    let mut w = AttrWriter::new(out);
+    Encoder::mask(flow, &wc.masks, support).write(&mut w)?;
+    w.finish()
+}
+
+/// Appends to `key_out` and `mask_out` the shortest key and mask with which the kernel matches `wc`:
+/// attributes that the mask wildcards are left out of it, and metadata of which nothing is matched
+/// is left out of the key as well. (What a header needs stays in the key: there, the kernel insists.)
+///
+/// `key` is the key as the datapath gave it and `flow` what it says; it need not say everything.
+/// `geneve_mask` is the mask of the Geneve options in `key`, where `flow` holds mapped ones.
+///
+/// # Errors
+/// When `key` is not a list of attributes.
+pub fn minimal_key_and_mask(
+    key: OdpKey<'_>,
+    flow: &Flow,
+    wc: &FlowWildcards,
+    support: &Support,
+    geneve_mask: Option<&[u8]>,
+    key_out: &mut Vec<u8>,
+    mask_out: &mut Vec<u8>,
+) -> Result<(), AttrError> {
+    let mask_start = mask_out.len();
+    let mut w = AttrWriter::new(mask_out);
+    Encoder::mask(flow, &wc.masks, support).minimal().geneve(geneve_mask).write(&mut w)?;
+    w.finish()?;
+    let matched = kinds(mask_out.get(mask_start..).unwrap_or_default())?;
+    if matched & METADATA & !kinds(key.0)? & !(1 << OVS_KEY_ATTR_TUNNEL) != 0 {
+        // Not a key of the kernel's, which names all metadata that it knows.
+        return super::key::key_from_flow(flow, support, key_out);
+    }
+    let mut w = AttrWriter::new(key_out);
+    let wanted = |attr: &Attr<'_>| match attr.kind {
+        0..=OVS_KEY_ATTR_NSH => 1u64 << attr.kind & (matched | !METADATA) != 0,
+        _ => false,
+    };
+    for attr in Attrs::new(key.0) {
+        let attr = attr?;
+        if wanted(&attr) {
+            w.bytes(attr.kind, attr.value);
+        }
+    }
+    w.finish()
+}
+
+/// Attribute types that say something about a packet as a whole, and stand outside of any header.
+const METADATA: u64 = 1 << OVS_KEY_ATTR_RECIRC_ID
+    | 1 << OVS_KEY_ATTR_DP_HASH
+    | 1 << OVS_KEY_ATTR_PRIORITY
+    | 1 << OVS_KEY_ATTR_TUNNEL
+    | 1 << OVS_KEY_ATTR_SKB_MARK
+    | 1 << OVS_KEY_ATTR_CT_STATE
+    | 1 << OVS_KEY_ATTR_CT_ZONE
+    | 1 << OVS_KEY_ATTR_CT_MARK
+    | 1 << OVS_KEY_ATTR_CT_LABELS
+    | 1 << OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4
+    | 1 << OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6;
+
+/// The attribute types in a list, a bit each; those beyond 63 are passed over.
+fn kinds(list: &[u8]) -> Result<u64, AttrError> {
+    Attrs::new(list).try_fold(0, |kinds, attr| {
+        Ok(kinds | 1u64.checked_shl(attr?.kind.into()).unwrap_or_default())
+    })
+}
+
+/// Overwrites `wc` with what a mask says; `flow` is what its key says ([`OdpKey::to_flow`] with the
+/// same `vlan_limit`). An empty mask matches every bit of every field that the packet has.
+///
+/// # Errors
+/// When the mask contradicts itself or the key; `wc` is then unspecified.
+pub fn mask_to_wildcards(
+    mask: &[u8],
+    flow: &Flow,
+    vlan_limit: usize,
+    wc: &mut FlowWildcards,
+) -> Result<Fitness, KeyError> {
+    if mask.is_empty() {
+        let mut exact = Vec::new();
+        mask_from_wildcards(&FlowWildcards::EXACT, flow, &Support::default(), &mut exact)?;
+        return decode(&exact, Role::Mask(flow), vlan_limit, &mut wc.masks);
+    }
+    decode(mask, Role::Mask(flow), vlan_limit, &mut wc.masks)
+}
+
+#[cfg(test)]
+mod tests;
