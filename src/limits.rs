@@ -27,3 +27,6 @@ pub const FAIR_QUEUE_MAX: usize = 4_096;
 
 /// Unknown flows looked at in one round of the revalidator; the rest waits for the next.
 pub const UNKNOWN_FLOWS_MAX: usize = 10_000;
+
+/// Largest configuration file read: thousands of ports take some hundred kilobytes.
+pub const CONFIG_FILE_MAX: u64 = 16 << 20;
