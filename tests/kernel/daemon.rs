@@ -1,0 +1,387 @@
+//! The two daemons, started, told and asked in the same way.
+//!
+//! [`Daemon::Peer`] is the distribution's `ovs-vswitchd` with an `ovsdb-server` of its own;
+//! [`Daemon::Ours`] is `ovs-vswitchd --standalone`. Each has a private directory below /run.
+//! Dropping a daemon kills it and removes its datapath.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::bridge::Setup;
+use super::{attempt, run, wait_for};
+
+/// A daemon over the kernel's datapath `ovs-system`.
+pub enum Daemon {
+    /// The distribution's.
+    Peer(Stock),
+    /// The one under test.
+    Ours(Standalone),
+}
+
+/// The distribution's daemon and its database server.
+pub struct Stock {
+    dir: PathBuf,
+    server: Option<Child>,
+    daemon: Option<Child>,
+}
+
+/// Our daemon and its file.
+pub struct Standalone {
+    dir: PathBuf,
+    daemon: Option<Child>,
+}
+
+/// What `ovs-dpctl show` says of the datapath.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DpStats {
+    /// Packets that matched a flow.
+    pub hit: u64,
+    /// Packets that did not.
+    pub missed: u64,
+    /// Of those, the ones the daemon never got.
+    pub lost: u64,
+    /// Flows installed.
+    pub flows: u64,
+    /// Masks in use.
+    pub masks: u64,
+}
+
+const LONG: Duration = Duration::from_secs(20);
+
+impl Daemon {
+    /// The stock daemon, not yet started.
+    pub fn peer() -> Self {
+        Self::Peer(Stock { dir: fresh_dir("peer"), server: None, daemon: None })
+    }
+
+    /// The daemon under test, not yet started: ours, unless `ROVS_LAB_DAEMON=peer`.
+    pub fn ours() -> Self {
+        if std::env::var("ROVS_LAB_DAEMON").is_ok_and(|v| v == "peer") {
+            return Self::peer();
+        }
+        Self::Ours(Standalone { dir: fresh_dir("ours"), daemon: None })
+    }
+
+    /// Whether this is the stock daemon.
+    pub fn is_peer(&self) -> bool {
+        matches!(self, Self::Peer(_))
+    }
+
+    /// Starts it with `setup` and returns when the bridges work.
+    pub fn start(&mut self, setup: &Setup) {
+        match self {
+            Self::Peer(stock) => {
+                stock.start_server();
+                stock.start_daemon();
+                stock.vsctl(&setup.vsctl());
+            }
+            Self::Ours(ours) => {
+                std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
+                ours.start_daemon();
+            }
+        }
+        for bridge in &setup.bridges {
+            self.await_ports(bridge.ports.iter().map(|p| p.name.as_str()).chain([&*bridge.name]));
+        }
+    }
+
+    /// Starts it again as it was last configured, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
+    pub fn restart(&mut self) {
+        match self {
+            Self::Peer(stock) => {
+                stock.start_daemon();
+                stock.vsctl(&[]);
+            }
+            Self::Ours(ours) => ours.start_daemon(),
+        }
+    }
+
+    /// Replaces the configuration of the running daemon; returns when its ports are there.
+    pub fn configure(&mut self, setup: &Setup) {
+        match self {
+            Self::Peer(stock) => {
+                let mut argv = vec!["--".into(), "clear".into(), "Open_vSwitch".into()];
+                argv.extend([".".into(), "bridges".into(), "other_config".into()]);
+                argv.extend(setup.vsctl());
+                stock.vsctl(&argv);
+            }
+            Self::Ours(ours) => {
+                std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
+                let log = ours.log();
+                let before = log.matches(RELOADED).count();
+                kill(self.pid(), Signal::SIGHUP).expect("daemon runs");
+                let Self::Ours(ours) = self else { return };
+                wait_for("the daemon to re-read its file", LONG, || {
+                    (ours.log().matches(RELOADED).count() > before).then_some(())
+                });
+            }
+        }
+        for bridge in &setup.bridges {
+            self.await_ports(bridge.ports.iter().map(|p| p.name.as_str()).chain([&*bridge.name]));
+        }
+    }
+
+    fn await_ports<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) {
+        wait_for("all ports in the datapath", LONG, || {
+            let (text, _) = attempt(&["ovs-dpctl", "show"]);
+            let has = |name: &str| {
+                text.lines().any(|l| l.split_whitespace().nth(2).is_some_and(|w| w == name))
+            };
+            names.clone().all(has).then_some(())
+        });
+    }
+
+    /// Ends the daemon with `ovs-appctl exit`; flows and ports stay in the kernel.
+    pub fn stop(&mut self) {
+        let _ = self.try_appctl(&["exit"]);
+        self.wait_end();
+    }
+
+    /// Ends the daemon as a crash would.
+    pub fn kill9(&mut self) {
+        kill(self.pid(), Signal::SIGKILL).expect("daemon runs");
+        self.wait_end();
+    }
+
+    fn wait_end(&mut self) {
+        let child = match self {
+            Self::Peer(stock) => stock.daemon.take(),
+            Self::Ours(ours) => ours.daemon.take(),
+        };
+        if let Some(mut child) = child {
+            wait_for("the daemon to end", LONG, || child.try_wait().ok().flatten());
+        }
+    }
+
+    /// `ovs-appctl ARGS`; panics unless it succeeds.
+    pub fn appctl(&self, args: &[&str]) -> String {
+        let (text, good) = self.try_appctl(args);
+        assert!(good, "ovs-appctl {args:?} failed:\n{text}");
+        text
+    }
+
+    /// `ovs-appctl ARGS`: both output streams and whether it succeeded.
+    pub fn try_appctl(&self, args: &[&str]) -> (String, bool) {
+        let target = self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid()));
+        let target = target.to_string_lossy();
+        let mut argv = vec!["ovs-appctl", "--timeout=10", "-t", &target];
+        argv.extend_from_slice(args);
+        attempt(&argv)
+    }
+
+    /// Process id; panics if it does not run.
+    pub fn pid(&self) -> Pid {
+        let child = match self {
+            Self::Peer(stock) => stock.daemon.as_ref(),
+            Self::Ours(ours) => ours.daemon.as_ref(),
+        };
+        let id = child.expect("daemon was started").id();
+        Pid::from_raw(id.try_into().expect("pid fits"))
+    }
+
+    /// CPU time it has used so far.
+    pub fn cpu(&self) -> Duration {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("daemon runs");
+        // Fields 14 and 15, counted behind the name, which may hold spaces; 100 ticks a second.
+        let (_, rest) = stat.rsplit_once(')').expect("stat has a name");
+        let ticks = |n: usize| -> u64 {
+            rest.split_whitespace().nth(n - 3).and_then(|w| w.parse().ok()).expect("a number")
+        };
+        Duration::from_millis((ticks(14) + ticks(15)) * 10)
+    }
+
+    /// Its log file.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir().join("ovs-vswitchd.log")).unwrap_or_default()
+    }
+
+    /// Its private directory (`OVS_RUNDIR`).
+    pub fn dir(&self) -> &Path {
+        match self {
+            Self::Peer(stock) => &stock.dir,
+            Self::Ours(ours) => &ours.dir,
+        }
+    }
+
+    /// The file our daemon reads; `None` for the stock one.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Peer(_) => None,
+            Self::Ours(ours) => Some(ours.file()),
+        }
+    }
+
+    /// Number of `key` in the `coverage/show` of the daemon, 0 if it does not show it.
+    pub fn coverage(&self, key: &str) -> u64 {
+        self.appctl(&["coverage/show"])
+            .lines()
+            .find(|l| l.split_whitespace().next() == Some(key))
+            .and_then(|l| l.rsplit_once("total: "))
+            .and_then(|(_, n)| n.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// Our daemon says this once it has applied a file that SIGHUP made it read.
+pub const RELOADED: &str = "configuration applied";
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log, last lines:");
+            for line in self.log().lines().rev().take(40).collect::<Vec<_>>().iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+        let (children, dir) = match self {
+            Self::Peer(s) => ([s.daemon.take(), s.server.take()], s.dir.clone()),
+            Self::Ours(o) => ([o.daemon.take(), None], o.dir.clone()),
+        };
+        for mut child in children.into_iter().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = attempt(&["ovs-dpctl", "del-dp", "ovs-system"]);
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
+impl Stock {
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
+            command.env(name, &self.dir);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn remote(&self) -> String {
+        format!("unix:{}/db.sock", self.dir.display())
+    }
+
+    fn start_server(&mut self) {
+        let db = self.dir.join("conf.db");
+        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
+        run(&["ovsdb-tool", "create", &db.to_string_lossy(), schema]);
+        let mut command = self.command("ovsdb-server");
+        command.arg(&db).arg(format!("--remote=p{}", self.remote()));
+        self.server = Some(command.spawn().expect("ovsdb-server is installed"));
+        wait_for("ovsdb-server", LONG, || self.dir.join("db.sock").exists().then_some(()));
+        run(&["ovs-vsctl", &format!("--db={}", self.remote()), "--no-wait", "init"]);
+    }
+
+    fn start_daemon(&mut self) {
+        // Started soon after boot it counts no CPUs, starts no handler and loses every upcall.
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let up: f64 = uptime.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(99.0);
+        if up < 12.0 {
+            std::thread::sleep(Duration::from_secs_f64(12.5 - up));
+        }
+        let log = self.dir.join("ovs-vswitchd.log");
+        for _ in 0..5 {
+            let before = std::fs::read_to_string(&log).unwrap_or_default().len();
+            let mut command = self.command("/usr/sbin/ovs-vswitchd");
+            command.arg(self.remote()).args(["--log-file", "--pidfile", "-vconsole:off"]);
+            let mut child = command.spawn().expect("openvswitch-switch is installed");
+            self.vsctl(&[]);
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if !text[before..].contains("n-handler-threads to 0") {
+                self.daemon = Some(child);
+                return;
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        panic!("the stock daemon keeps counting no CPUs");
+    }
+
+    /// One transaction; returns when the daemon has applied it.
+    fn vsctl(&self, args: &[String]) {
+        let remote = format!("--db={}", self.remote());
+        let mut argv = vec!["ovs-vsctl", "--timeout=30", &remote];
+        argv.extend(args.iter().map(String::as_str));
+        if args.is_empty() {
+            // Waits for a daemon that has nothing new to do.
+            argv.extend(["--", "remove", "Open_vSwitch", ".", "external_ids", "lab"]);
+        }
+        run(&argv);
+    }
+}
+
+impl Standalone {
+    fn file(&self) -> PathBuf {
+        self.dir.join("bridge.toml")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("ovs-vswitchd.log")).unwrap_or_default()
+    }
+
+    fn start_daemon(&mut self) {
+        let program = std::env::var_os("ROVS_BIN_DIR").map_or_else(
+            || PathBuf::from(env!("CARGO_BIN_EXE_ovs-vswitchd")),
+            |dir| PathBuf::from(dir).join("ovs-vswitchd"),
+        );
+        let mut command = Command::new(&program);
+        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
+            command.env(name, &self.dir);
+        }
+        command.arg("--standalone").arg(self.file());
+        command.args(["--log-file", "--pidfile", "-vconsole:off"]);
+        let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let mut child =
+            command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
+        let socket = self.dir.join(format!("ovs-vswitchd.{}.ctl", child.id()));
+        let target = socket.to_string_lossy().into_owned();
+        wait_for("our daemon to answer", LONG, || {
+            if let Ok(Some(status)) = child.try_wait() {
+                let said = std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
+                panic!("our daemon ended at once ({status}):\n{said}{}", self.log());
+            }
+            (socket.exists() && attempt(&["ovs-appctl", "-t", &target, "version"]).1).then_some(())
+        });
+        self.daemon = Some(child);
+    }
+}
+
+/// Reads the datapath's counters with the stock tool.
+pub fn dp_stats() -> DpStats {
+    let text = run(&["ovs-dpctl", "show"]);
+    let mut numbers = HashMap::new();
+    for line in text.lines() {
+        let line = line.trim();
+        let Some((group, rest)) = line.split_once(": ") else { continue };
+        if group == "flows" {
+            numbers.insert("flows".to_string(), rest.parse().unwrap_or(0));
+        }
+        for word in rest.split_whitespace() {
+            if let Some((name, n)) = word.split_once(':') {
+                numbers.entry(format!("{group}/{name}")).or_insert(n.parse().unwrap_or(0));
+            }
+        }
+    }
+    let get = |key: &str| numbers.get(key).copied().unwrap_or(0);
+    DpStats {
+        hit: get("lookups/hit"),
+        missed: get("lookups/missed"),
+        lost: get("lookups/lost"),
+        flows: get("flows"),
+        masks: get("masks/total"),
+    }
+}
+
+fn fresh_dir(name: &str) -> PathBuf {
+    let dir = PathBuf::from("/run/rovs-lab").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("may write below /run");
+    dir
+}

@@ -1,0 +1,158 @@
+//! The flows a bridge installs for the scripted packets: same keys, masks and actions as the peer's.
+//!
+//! Both daemons get the same bridge and the same frames one after the other. What the datapath then
+//! holds is compared frame by frame. With `ROVS_LAB_OUT=DIR` the peer's answers are written there.
+
+mod kernel;
+
+use std::fmt::Write;
+
+use kernel::bridge::{Port, Setup};
+use kernel::daemon::{Daemon, dp_stats};
+use kernel::frames::{FRAMES, KNOWN, KNOWN_THIRD, announce, source};
+use kernel::inject::Injector;
+use kernel::netns::{Host, Mac, text};
+use kernel::{enter, flows};
+
+/// The bridges under test: a name, and what `v1` (where the frames come in), `v2` and `v3` are.
+fn setups() -> Vec<(&'static str, Setup)> {
+    let bridge = |a, b, c| Setup::one(vec![a, b, c]).with("max-idle", 120_000);
+    vec![
+        ("plain", bridge(Port::new("v1"), Port::new("v2"), Port::new("v3"))),
+        ("access", bridge(Port::access("v1", 10), Port::access("v2", 10), Port::new("v3"))),
+        (
+            "trunk",
+            bridge(Port::trunk("v1", &[10, 20]), Port::access("v2", 10), Port::access("v3", 20)),
+        ),
+        (
+            "native-untagged",
+            bridge(
+                Port::native_untagged("v1", 10, &[10, 20]),
+                Port::trunk("v2", &[10, 20]),
+                Port::native_untagged("v3", 20, &[10, 20]),
+            ),
+        ),
+        (
+            "native-tagged",
+            bridge(
+                Port::native_tagged("v1", 10, &[10, 20]),
+                Port::native_tagged("v2", 10, &[10, 20]),
+                Port::access("v3", 10),
+            ),
+        ),
+    ]
+}
+
+/// What the datapath holds after the frames: a line a flow, each with the frame's name.
+struct Answer {
+    lines: Vec<(&'static str, String)>,
+}
+
+fn ask(daemon: &mut Daemon, setup: &Setup, hosts: &[Host]) -> Answer {
+    daemon.start(setup);
+    let wires: Vec<Injector> = hosts.iter().map(Injector::new).collect();
+    // Both receivers are known in every VLAN before the first frame goes to them.
+    for tag in [0, 10, 20] {
+        wires[1].send(&announce(KNOWN, tag));
+        wires[2].send(&announce(KNOWN_THIRD, tag));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    for (i, frame) in FRAMES.iter().enumerate() {
+        wires[0].send(&(frame.build)(source(i)));
+        // Small groups: nothing is lost on the way up, and learning keeps its order.
+        if i % 8 == 7 {
+            std::thread::sleep(std::time::Duration::from_millis(40));
+        }
+    }
+    let dump = flows::settled();
+    assert_eq!(dp_stats().lost, 0, "upcalls were lost, the comparison would mean nothing");
+    let mut lines = Vec::new();
+    for (i, frame) in FRAMES.iter().enumerate() {
+        let bytes = (frame.build)(source(i));
+        let src: Mac = bytes[6..12].try_into().expect("six bytes");
+        let found = flows::from_source(&dump, src);
+        if found.is_empty() {
+            lines.push((frame.name, "no flow".to_string()));
+        }
+        // One name for all sources, or every line would differ from its neighbour.
+        lines.extend(found.iter().map(|f| (frame.name, f.replace(&text(src), "SRC"))));
+    }
+    Answer { lines }
+}
+
+impl Answer {
+    fn write(&self, bridge: &str) {
+        let Some(dir) = std::env::var_os("ROVS_LAB_OUT") else { return };
+        let mut out = String::new();
+        for (name, flow) in &self.lines {
+            let _ = writeln!(out, "{name}\t{flow}");
+        }
+        let path = std::path::Path::new(&dir).join(format!("flows-{bridge}.txt"));
+        std::fs::write(path, out).expect("write the answers");
+    }
+
+    /// Panics with every line that only one side has.
+    fn must_equal(&self, peer: &Self, bridge: &str) {
+        let canonical = |a: &Self| -> Vec<_> {
+            a.lines.iter().map(|(name, flow)| (*name, flows::canonical(flow))).collect()
+        };
+        let (ours, peer) = (canonical(self), canonical(peer));
+        let mut difference = String::new();
+        for (name, flow) in peer.iter().filter(|l| !ours.contains(l)) {
+            let _ = writeln!(difference, "- {name}\t{flow}");
+        }
+        for (name, flow) in ours.iter().filter(|l| !peer.contains(l)) {
+            let _ = writeln!(difference, "+ {name}\t{flow}");
+        }
+        assert!(
+            difference.is_empty(),
+            "bridge {bridge}: the peer (-) and we (+) do not agree:\n{difference}"
+        );
+    }
+}
+
+fn compare(bridge: &str) {
+    enter();
+    let hosts: Vec<Host> = (1..=3).map(Host::silent).collect();
+    let (_, setup) = setups().into_iter().find(|s| s.0 == bridge).expect("a bridge of that name");
+    let peer = {
+        let mut daemon = Daemon::peer();
+        ask(&mut daemon, &setup, &hosts)
+    };
+    peer.write(bridge);
+    let ours = {
+        let mut daemon = Daemon::ours();
+        ask(&mut daemon, &setup, &hosts)
+    };
+    ours.must_equal(&peer, bridge);
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_a_plain_bridge() {
+    compare("plain");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_access_ports() {
+    compare("access");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_a_trunk() {
+    compare("trunk");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_a_native_untagged_port() {
+    compare("native-untagged");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_a_native_tagged_port() {
+    compare("native-tagged");
+}
