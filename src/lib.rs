@@ -12,3 +12,19 @@ pub mod flow;
 pub mod odp;
 
 pub mod datapath;
+
+pub mod ofproto;
+
+pub mod l2;
+
+pub mod snapshot;
+
+pub mod xlate;
+
+pub mod upcall;
+
+pub mod revalidate;
+
+pub mod bridge;
+
+pub mod standalone;

@@ -62,7 +62,11 @@ impl FromIterator<u16> for VlanSet {
 
 impl std::fmt::Debug for VlanSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if *self == Self::ALL { f.write_str("all") } else { f.debug_set().entries(self.iter()).finish() }
+        if *self == Self::ALL {
+            f.write_str("all")
+        } else {
+            f.debug_set().entries(self.iter()).finish()
+        }
     }
 }
 

@@ -187,8 +187,10 @@ fn check(file: File) -> Result<Config, Complaint> {
                     && port.ofport.as_ref().map(|n| *n.get_ref()) == config.ofport.map(i64::from)
             });
             if let (Some((other, _)), Some(ofport)) = (twin, &port.ofport) {
-                let message =
-                    format!("ofport {} is wanted by {other} too; give each its own", ofport.get_ref());
+                let message = format!(
+                    "ofport {} is wanted by {other} too; give each its own",
+                    ofport.get_ref()
+                );
                 return Err(complain(ofport, message));
             }
         }

@@ -85,10 +85,6 @@ impl PortConfig {
 
     /// The VLANs that pass on a trunk.
     pub fn trunk_set(&self) -> VlanSet {
-        if self.trunks.is_empty() {
-            VlanSet::ALL
-        } else {
-            self.trunks.iter().copied().collect()
-        }
+        if self.trunks.is_empty() { VlanSet::ALL } else { self.trunks.iter().copied().collect() }
     }
 }

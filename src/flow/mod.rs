@@ -16,6 +16,7 @@
 
 pub mod extract;
 pub mod mini;
+pub mod tracked;
 
 use std::fmt;
 

@@ -315,8 +315,7 @@ impl Table {
     ) -> Learned {
         let aging_ms = self.config.aging_ms;
         if let Some(entry) = self.entries.get_mut(&key) {
-            let expired =
-                now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)) >= aging_ms;
+            let expired = now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)) >= aging_ms;
             if grat_arp && bond && entry.grat_arp_lock_ms > now_ms {
                 return Learned::Locked;
             }

@@ -137,11 +137,8 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
             &mut scratch,
         );
         // Without a UFID it could not be named later.
-        let verdict = if flow.ufid.is_none() {
-            Verdict::Delete(DeleteReason::NotAdopted)
-        } else {
-            verdict
-        };
+        let verdict =
+            if flow.ufid.is_none() { Verdict::Delete(DeleteReason::NotAdopted) } else { verdict };
         let ufid = flow.ufid.as_ref();
         let op = match verdict {
             Verdict::Keep => None,
@@ -151,10 +148,9 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
                 mask: Some(&flow.mask),
                 actions: scratch.out.actions.as_bytes(),
             }),
-            Verdict::Delete(_) => Some(FlowOp::Del {
-                ufid: ufid.map(|ufid| &ufid.0),
-                key: &flow.key,
-            }),
+            Verdict::Delete(_) => {
+                Some(FlowOp::Del { ufid: ufid.map(|ufid| &ufid.0), key: &flow.key })
+            }
         };
         let mut done = Ok(None);
         if let Some(op) = op {

@@ -232,13 +232,7 @@ impl Revalidator {
     }
 
     /// The kernel does not have the flow any more.
-    fn forget(
-        &self,
-        ufid: &Ufid,
-        reason: DeleteReason,
-        totals: Option<FlowTotals>,
-        now_ms: u64,
-    ) {
+    fn forget(&self, ufid: &Ufid, reason: DeleteReason, totals: Option<FlowTotals>, now_ms: u64) {
         let Some(mut ukey) = self.udpif.ukeys.shard(ufid).remove(ufid) else {
             return;
         };
@@ -372,7 +366,8 @@ impl Revalidator {
                 continue;
             };
             if self.udpif.ukeys.shard(ufid).get(ufid).is_none() {
-                let got = self.datapath.flow_get(&ufid.0, &mut |flow| found.extend(Found::of(flow)));
+                let got =
+                    self.datapath.flow_get(&ufid.0, &mut |flow| found.extend(Found::of(flow)));
                 if let Err(error) = got {
                     self.note_failure(&error);
                 }

@@ -29,13 +29,7 @@ pub struct FairQueue {
 impl FairQueue {
     /// An empty queue for at most `max` upcalls.
     pub fn new(max: usize) -> Self {
-        Self {
-            max,
-            len: 0,
-            queues: HashMap::default(),
-            turn: VecDeque::new(),
-            spare: Vec::new(),
-        }
+        Self { max, len: 0, queues: HashMap::default(), turn: VecDeque::new(), spare: Vec::new() }
     }
 
     /// Number of waiting upcalls.

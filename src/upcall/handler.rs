@@ -93,6 +93,10 @@ impl Handler {
                 self.udpif.counters.overruns.fetch_add(1, Ordering::Relaxed);
                 Ok(0)
             }
+            Err(RecvError::Truncated(_)) => {
+                self.udpif.counters.bad.fetch_add(1, Ordering::Relaxed);
+                Ok(0)
+            }
             Err(error) => Err(error),
         }
     }
@@ -166,5 +170,8 @@ impl Handler {
 }
 
 fn send_errno(error: &SendError) -> i32 {
-    error.errno()
+    match error {
+        SendError::NoBuffers => libc::ENOBUFS,
+        SendError::Io(errno) => *errno,
+    }
 }

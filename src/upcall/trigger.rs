@@ -64,13 +64,14 @@ impl fmt::Display for Trigger {
             proto => write!(f, "ip proto {proto} ")?,
         }
         let ports = matches!(self.nw_proto, 6 | 17 | 132);
-        let end = |f: &mut fmt::Formatter<'_>, addr: [u8; 16], v4: Ipv4Addr, port: u16| {
-            match (self.dl_type == 0x86dd, ports) {
-                (true, true) => write!(f, "[{}]:{port}", Ipv6Addr::from(addr)),
-                (true, false) => write!(f, "{}", Ipv6Addr::from(addr)),
-                (false, true) => write!(f, "{v4}:{port}"),
-                (false, false) => write!(f, "{v4}"),
-            }
+        let end = |f: &mut fmt::Formatter<'_>, addr: [u8; 16], v4: Ipv4Addr, port: u16| match (
+            self.dl_type == 0x86dd,
+            ports,
+        ) {
+            (true, true) => write!(f, "[{}]:{port}", Ipv6Addr::from(addr)),
+            (true, false) => write!(f, "{}", Ipv6Addr::from(addr)),
+            (false, true) => write!(f, "{v4}:{port}"),
+            (false, false) => write!(f, "{v4}"),
         };
         end(f, self.src, v4_src, self.tp_src)?;
         f.write_str(" > ")?;

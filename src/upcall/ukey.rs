@@ -406,9 +406,15 @@ mod tests {
     #[test]
     fn a_ukey_keeps_its_bytes() {
         let mut ukey = Ukey::new(&new(1));
-        assert_eq!((ukey.key(), ukey.mask(), ukey.actions()), (&[1; 60][..], &[2; 60][..], &[3; 8][..]));
+        assert_eq!(
+            (ukey.key(), ukey.mask(), ukey.actions()),
+            (&[1; 60][..], &[2; 60][..], &[3; 8][..])
+        );
         ukey.set_actions(&[4; 300]);
-        assert_eq!((ukey.key(), ukey.mask(), ukey.actions()), (&[1; 60][..], &[2; 60][..], &[4; 300][..]));
+        assert_eq!(
+            (ukey.key(), ukey.mask(), ukey.actions()),
+            (&[1; 60][..], &[2; 60][..], &[4; 300][..])
+        );
     }
 
     #[test]

@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
 use ovs_netlink::flow::{FlowPut, IfExists};
-use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
 use ovs_netlink::key::KeyAttrs;
+use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
+use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
 use ovs_netlink::uapi;
 
 use crate::datapath::OdpPort;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowWildcards};
 use crate::odp::key::{Fitness, OdpKey};
 use crate::odp::mask;
 use crate::odp::ufid::Ufid;
@@ -207,7 +207,7 @@ impl Worker {
     fn install(&mut self, key: &[u8]) {
         let udpif = &self.udpif;
         if !udpif.settings.megaflows.load(Ordering::Relaxed) {
-            self.out.wc.fold(&self.flow.wildcards_for_packet());
+            self.out.wc = FlowWildcards::EXACT;
         }
         self.key.clear();
         self.mask.clear();
@@ -260,7 +260,9 @@ impl Worker {
             clear: false,
         };
         let message = self.messages.count();
-        match put.append(&mut self.messages, udpif.target.families.flow, MsgFlags::empty()) {
+        let seq = self.next_seq.wrapping_add(message as u32);
+        let family = udpif.target.families.flow;
+        match put.append(&mut self.messages, family, MsgFlags::empty(), seq) {
             Ok(()) => {
                 count(&udpif.counters.installed);
                 self.puts.push(Put { message, ufid });
@@ -289,15 +291,15 @@ impl Worker {
             hash: upcall.hash,
         };
         let family = self.udpif.target.families.packet;
-        if let Err(error) = execute.append(&mut self.messages, family, MsgFlags::empty()) {
+        let seq = self.next_seq.wrapping_add(self.messages.count() as u32);
+        if let Err(error) = execute.append(&mut self.messages, family, MsgFlags::empty(), seq) {
             count(&self.udpif.counters.execute_failed);
             tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode an execute: {error}");
         }
     }
 
     /// Ends the batch: the bytes to send, empty if there is nothing to send.
-    pub fn finish(&mut self) -> &[u8] {
-        self.messages.number(self.next_seq, MsgFlags::empty());
+    pub fn finish(&self) -> &[u8] {
         self.messages.as_bytes()
     }
 
@@ -365,9 +367,11 @@ impl Worker {
         let tags = &self.changed_tags;
         let doubtful = self.puts.iter().map(|put| put.ufid).filter(|ufid| {
             !told
-                || udpif.ukeys.shard(ufid).get(ufid).is_some_and(|ukey| {
-                    ukey.tags().iter().any(|tag| tags.contains(tag))
-                })
+                || udpif
+                    .ukeys
+                    .shard(ufid)
+                    .get(ufid)
+                    .is_some_and(|ukey| ukey.tags().iter().any(|tag| tags.contains(tag)))
         });
         let doubtful: smallvec::SmallVec<[Ufid; 8]> = doubtful.collect();
         if !doubtful.is_empty() {
@@ -407,4 +411,3 @@ fn metadata_key(key: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
-

@@ -31,12 +31,7 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
 
     let src = FdbKey { vlan: tags.vid(), mac: dl_src };
     let grat_arp = is_gratuitous_arp(ctx);
-    ctx.effects.push(Effect::Learn {
-        bridge: bridge.id,
-        key: src,
-        bundle: in_bundle.id,
-        grat_arp,
-    });
+    ctx.effects.push(Effect::Learn { bridge: bridge.id, key: src, bundle: in_bundle.id, grat_arp });
 
     if dl_dst.is_multicast() {
         ctx.report(|| format!("group address {dl_dst} in VLAN {}, flooding", tags.vid()));
@@ -45,8 +40,7 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
     let dst = FdbKey { vlan: tags.vid(), mac: dl_dst };
     ctx.deps.push(Dep::Fdb(bridge.id, dst));
     // The source is learned before the destination is looked up, which shows when they are one.
-    let known =
-        if dst == src { Some(in_bundle.id) } else { bridge.fdb.lookup(dst, ctx.now_ms) };
+    let known = if dst == src { Some(in_bundle.id) } else { bridge.fdb.lookup(dst, ctx.now_ms) };
     let Some(out_bundle) = known.and_then(|id| bridge.bundle(id)) else {
         ctx.report(|| format!("no learned address {dl_dst} in VLAN {}, flooding", tags.vid()));
         return flood(ctx, in_bundle, tags);

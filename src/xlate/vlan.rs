@@ -30,11 +30,8 @@ impl Tags {
             if tci & VLAN_CFI == 0 {
                 break;
             }
-            *tag = Tag {
-                tpid: header.tpid.get(),
-                vid: tci & VLAN_VID_MASK,
-                pcp: tci & VLAN_PCP_MASK,
-            };
+            *tag =
+                Tag { tpid: header.tpid.get(), vid: tci & VLAN_VID_MASK, pcp: tci & VLAN_PCP_MASK };
         }
         tags
     }

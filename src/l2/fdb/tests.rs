@@ -36,7 +36,10 @@ fn ages_from_the_last_use() {
     let mut gone = Vec::new();
     fdb.expire(500_000, |key| gone.push(key));
     assert_eq!(gone, [key(0, 1)]);
-    assert_eq!(fdb.stats(), FdbStats { max_entries: 10, learned: 1, expired: 1, ..FdbStats::default() });
+    assert_eq!(
+        fdb.stats(),
+        FdbStats { max_entries: 10, learned: 1, expired: 1, ..FdbStats::default() }
+    );
 }
 
 #[test]
