@@ -5,6 +5,16 @@
 
 pub mod limits;
 
+pub mod strerror;
+
+pub mod vlog;
+
+pub mod coverage;
+
+pub mod memory;
+
+pub mod unixctl;
+
 pub mod packet;
 
 pub mod flow;

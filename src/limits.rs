@@ -30,3 +30,24 @@ pub const UNKNOWN_FLOWS_MAX: usize = 10_000;
 
 /// Largest configuration file read: thousands of ports take some hundred kilobytes.
 pub const CONFIG_FILE_MAX: u64 = 16 << 20;
+
+/// Longest field of a log pattern (`%-9999m`). Longer than any sensible column; a typing mistake
+/// must not fill the disk.
+pub const VLOG_FIELD_WIDTH_MAX: usize = 512;
+
+/// Bytes read of a time zone file. The largest of tzdata has under 4 KiB.
+pub const ZONE_FILE_MAX: u64 = 256 * 1024;
+
+/// Bytes of one request on the control socket. The longest honest one carries a 64 KiB packet in
+/// hexadecimal digits beside a flow.
+pub const UNIXCTL_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one answer that our own client takes: a dump of some hundred thousand flows.
+pub const UNIXCTL_ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Clients on the control socket at once. Beyond it the one idle for longest is closed, so that
+/// forgotten connections never lock an operator out.
+pub const UNIXCTL_CONNECTIONS_MAX: usize = 64;
+
+/// Clients that may wait to be accepted: the peer's figure.
+pub const UNIXCTL_BACKLOG: i32 = 64;

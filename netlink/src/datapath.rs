@@ -202,15 +202,15 @@ impl DatapathNew<'_> {
     }
 }
 
-/// `OVS_DP_CMD_SET`: changes what is given and leaves the rest.
+/// `OVS_DP_CMD_SET`: sets the features, and besides changes what is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatapathSet<'a> {
     /// The datapath.
     pub id: DatapathId<'a>,
-    /// All features, those to keep included.
-    pub user_features: Option<UserFeatures>,
-    /// Port ids by CPU number. The kernel looks at them only together with `user_features` that
-    /// have [`UserFeatures::DISPATCH_UPCALL_PER_CPU`].
+    /// All features, those to keep included: a request that did not name them would clear them.
+    pub user_features: UserFeatures,
+    /// Port ids by CPU number. The kernel looks at them only together with
+    /// [`UserFeatures::DISPATCH_UPCALL_PER_CPU`].
     pub per_cpu_pids: Option<&'a [u32]>,
     /// Entries of each CPU's mask cache: a power of two, or 0 for none.
     pub masks_cache_size: Option<u32>,
@@ -229,9 +229,7 @@ impl DatapathSet<'_> {
         seq: u32,
     ) -> Result<(), AttrError> {
         let mut w = begin(buf, family, OVS_DP_CMD_SET, flags, seq, self.id);
-        if let Some(features) = self.user_features {
-            w.attrs().u32(OVS_DP_ATTR_USER_FEATURES, features.bits());
-        }
+        w.attrs().u32(OVS_DP_ATTR_USER_FEATURES, self.user_features.bits());
         optional(w.attrs(), self.masks_cache_size, self.per_cpu_pids);
         w.finish()
     }

@@ -402,9 +402,14 @@ impl Socket {
         }
     }
 
+    /// Part of what [`Self::receive`] got last.
+    pub(crate) fn received(&self, range: std::ops::Range<usize>) -> &[u8] {
+        self.rx.get(range).unwrap_or_default()
+    }
+
     /// Receives one datagram into `rx` and returns its length; `None` when there is none after
     /// `timeout`.
-    fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, RecvError> {
+    pub(crate) fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, RecvError> {
         self.rx.resize(RX_BYTES, 0);
         loop {
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;

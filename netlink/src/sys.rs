@@ -1,4 +1,4 @@
-//! The system calls that netlink-sys lacks, and the only file with `unsafe` in it.
+//! The system calls that netlink-sys lacks, the registration with tokio, and the only file with `unsafe` in it.
 //!
 //! What always holds: each function is safe to call with any arguments; pointers handed to the
 //! kernel point into slices that are borrowed for the whole call, and none is kept afterwards.
@@ -10,6 +10,11 @@ use std::mem::{self, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::monitor::Listener;
 
 /// `SO_MEMINFO`: nine 32-bit words about a socket's memory, `SK_MEMINFO_*` of `sock_diag.h`.
 const MEMINFO_WORDS: usize = 9;
@@ -132,6 +137,14 @@ pub(crate) fn drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
 pub(crate) fn adopt(fd: OwnedFd) -> netlink_sys::Socket {
     // SAFETY: into_raw_fd passes the ownership on, so the descriptor is open and closed only once.
     unsafe { netlink_sys::Socket::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// Registers a listener with the tokio runtime, to be told when it is readable.
+pub(crate) fn watch(listener: Listener) -> io::Result<AsyncFd<Listener>> {
+    // SAFETY: a Listener owns its socket from beginning to end, nothing in this crate exchanges or
+    // closes it, and so its descriptor is open and the same for as long as the AsyncFd has it.
+    let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    watched.map_err(|e| e.into_parts().1)
 }
 
 fn set_int(fd: BorrowedFd<'_>, name: libc::c_int, value: i32) -> io::Result<()> {

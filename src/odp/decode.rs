@@ -18,35 +18,14 @@ use crate::flow::{
     EthAddr, FLOW_DL_TYPE_NONE, FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, FLOW_NW_FRAG_ANY,
     FLOW_NW_FRAG_LATER, Flow, FlowNsh, VLAN_CFI, VlanHdr,
 };
+use crate::packet::{ether_type, ip_proto};
 
-pub(super) const ETH_TYPE_IP: u16 = 0x0800;
-pub(super) const ETH_TYPE_ARP: u16 = 0x0806;
-pub(super) const ETH_TYPE_RARP: u16 = 0x8035;
-pub(super) const ETH_TYPE_IPV6: u16 = 0x86dd;
-pub(super) const ETH_TYPE_MPLS: u16 = 0x8847;
-pub(super) const ETH_TYPE_MPLS_MCAST: u16 = 0x8848;
-pub(super) const ETH_TYPE_NSH: u16 = 0x894f;
-/// Below it, the field is a length and the frame is 802.3.
-pub(super) const ETH_TYPE_MIN: u16 = 0x0600;
-pub(super) const IPPROTO_ICMP: u8 = 1;
-pub(super) const IPPROTO_TCP: u8 = 6;
-pub(super) const IPPROTO_UDP: u8 = 17;
-pub(super) const IPPROTO_ICMPV6: u8 = 58;
-pub(super) const IPPROTO_SCTP: u8 = 132;
 /// Bottom of stack bit of an MPLS label stack entry.
 pub(super) const MPLS_BOS: u32 = 0x100;
 /// Metadata type with four fixed context headers.
 pub(super) const NSH_M_TYPE1: u8 = 1;
 /// Name space of packet types that are Ethernet types.
 pub(super) const OFPHTN_ETHERTYPE: u32 = 1;
-
-pub(super) fn eth_type_vlan(eth_type: u16) -> bool {
-    matches!(eth_type, 0x8100 | 0x88a8)
-}
-
-pub(super) fn eth_type_mpls(eth_type: u16) -> bool {
-    matches!(eth_type, ETH_TYPE_MPLS | ETH_TYPE_MPLS_MCAST)
-}
 
 /// True when the flow has a transport header: IP, and not a fragment beyond the first.
 pub(super) fn has_l4(flow: &Flow) -> bool {
@@ -56,8 +35,8 @@ pub(super) fn has_l4(flow: &Flow) -> bool {
 /// True for ICMPv6 of the types neighbour solicitation and advertisement, whatever the code: the
 /// kernel looks at the type alone when it asks for an `ND` attribute.
 pub(super) fn has_nd_type(flow: &Flow) -> bool {
-    flow.dl_type.get() == ETH_TYPE_IPV6
-        && flow.nw_proto == IPPROTO_ICMPV6
+    flow.dl_type.get() == ether_type::IPV6
+        && flow.nw_proto == ip_proto::ICMPV6
         && has_l4(flow)
         && matches!(flow.tp_src.get(), 135 | 136)
 }
@@ -245,14 +224,14 @@ fn ethertype(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
         _ => None,
     };
     flow.dl_type = match (role, found) {
-        (Role::Key, Some(v)) if v < ETH_TYPE_MIN => return Err(KeyError::EtherType(v)),
+        (Role::Key, Some(v)) if v < ether_type::MIN => return Err(KeyError::EtherType(v)),
         (Role::Key, Some(v)) => v.into(),
         // Headers that say themselves what they are.
-        (Role::Key, None) if level.has(OVS_KEY_ATTR_IPV4) => ETH_TYPE_IP.into(),
-        (Role::Key, None) if level.has(OVS_KEY_ATTR_IPV6) => ETH_TYPE_IPV6.into(),
-        (Role::Key, None) if level.has(OVS_KEY_ATTR_MPLS) => ETH_TYPE_MPLS.into(),
+        (Role::Key, None) if level.has(OVS_KEY_ATTR_IPV4) => ether_type::IPV4.into(),
+        (Role::Key, None) if level.has(OVS_KEY_ATTR_IPV6) => ether_type::IPV6.into(),
+        (Role::Key, None) if level.has(OVS_KEY_ATTR_MPLS) => ether_type::MPLS.into(),
         (Role::Key, None) => FLOW_DL_TYPE_NONE.into(),
-        (Role::Mask(of), v) if of.dl_type.get() < ETH_TYPE_MIN && v != Some(u16::MAX) => {
+        (Role::Mask(of), v) if of.dl_type.get() < ether_type::MIN && v != Some(u16::MAX) => {
             return Err(KeyError::MaskEtherType);
         }
         (Role::Mask(_), Some(v)) => v.into(),
@@ -272,7 +251,7 @@ fn vlans<'a>(
 ) -> Result<Option<Fitness>, KeyError> {
     for depth in 0..limit {
         let tagged = match role {
-            Role::Key => eth_type_vlan(flow.dl_type.get()),
+            Role::Key => ether_type::is_vlan(flow.dl_type.get()),
             Role::Mask(of) => of.vlans.get(depth).is_some_and(|v| v.tci.get() & VLAN_CFI != 0),
         };
         if !tagged {
@@ -327,10 +306,10 @@ fn network(
         Role::Mask(of) => of.dl_type.get(),
     };
     let matched = match dl_type {
-        ETH_TYPE_IP | ETH_TYPE_IPV6 => ip(level, role, dl_type, flow)?,
-        ETH_TYPE_ARP | ETH_TYPE_RARP => arp(level, role, flow)?,
-        ETH_TYPE_NSH => nsh(level, role, flow)?,
-        _ if eth_type_mpls(dl_type) => return mpls(level, role, flow),
+        ether_type::IPV4 | ether_type::IPV6 => ip(level, role, dl_type, flow)?,
+        ether_type::ARP | ether_type::RARP => arp(level, role, flow)?,
+        ether_type::NSH => nsh(level, role, flow)?,
+        _ if ether_type::is_mpls(dl_type) => return mpls(level, role, flow),
         _ => return Ok(None),
     };
     if matched && matches!(role, Role::Mask(_)) && flow.dl_type.get() != u16::MAX {
@@ -373,7 +352,7 @@ fn ip(
     dl_type: u16,
     flow: &mut Flow,
 ) -> Result<bool, KeyError> {
-    let kind = if dl_type == ETH_TYPE_IP { OVS_KEY_ATTR_IPV4 } else { OVS_KEY_ATTR_IPV6 };
+    let kind = if dl_type == ether_type::IPV4 { OVS_KEY_ATTR_IPV4 } else { OVS_KEY_ATTR_IPV6 };
     match level.need(kind, role) {
         Some(KeyAttr::Ipv4 { src, dst, proto, tos, ttl, frag }) => {
             (flow.nw_src, flow.nw_dst) = (src, dst);
@@ -457,11 +436,11 @@ fn transport(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
         return Ok(());
     }
     let kind = match (proto, dl_type) {
-        (IPPROTO_TCP, _) => OVS_KEY_ATTR_TCP,
-        (IPPROTO_UDP, _) => OVS_KEY_ATTR_UDP,
-        (IPPROTO_SCTP, _) => OVS_KEY_ATTR_SCTP,
-        (IPPROTO_ICMP, ETH_TYPE_IP) => OVS_KEY_ATTR_ICMP,
-        (IPPROTO_ICMPV6, ETH_TYPE_IPV6) => OVS_KEY_ATTR_ICMPV6,
+        (ip_proto::TCP, _) => OVS_KEY_ATTR_TCP,
+        (ip_proto::UDP, _) => OVS_KEY_ATTR_UDP,
+        (ip_proto::SCTP, _) => OVS_KEY_ATTR_SCTP,
+        (ip_proto::ICMP, ether_type::IPV4) => OVS_KEY_ATTR_ICMP,
+        (ip_proto::ICMPV6, ether_type::IPV6) => OVS_KEY_ATTR_ICMPV6,
         _ => return Ok(()),
     };
     match level.need(kind, role) {

@@ -19,6 +19,7 @@ use super::tunnel;
 use crate::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS, FLOW_NW_FRAG_LATER, Flow, FlowNsh, VLAN_CFI,
 };
+use crate::packet::{ether_type, ip_proto};
 
 /// Writes one key or one mask.
 #[derive(Clone, Copy)]
@@ -126,13 +127,13 @@ impl<'f> Encoder<'f> {
         let (src_port, dst_port) = (data.ct_tp_src.get(), data.ct_tp_dst.get());
         let zero = proto == 0 && src_port | dst_port == 0;
         match flow.dl_type.get() {
-            ETH_TYPE_IP if support.ct_orig_tuple => {
+            ether_type::IPV4 if support.ct_orig_tuple => {
                 let (src, dst) = (data.ct_nw_src, data.ct_nw_dst);
                 let attr = KeyAttr::CtOrigTupleIpv4 { src, dst, src_port, dst_port, proto };
                 self.put(w, attr, zero && src == [0; 4] && dst == [0; 4]);
             }
             // Neighbour discovery is kept in the same place of the kernel's key.
-            ETH_TYPE_IPV6 if support.ct_orig_tuple6 && !has_nd_type(flow) => {
+            ether_type::IPV6 if support.ct_orig_tuple6 && !has_nd_type(flow) => {
                 let (src, dst) = (data.ct_ipv6_src, data.ct_ipv6_dst);
                 let attr = KeyAttr::CtOrigTupleIpv6 { src, dst, src_port, dst_port, proto };
                 self.put(w, attr, zero && src == [0; 16] && dst == [0; 16]);
@@ -147,7 +148,7 @@ impl<'f> Encoder<'f> {
         let tag = self.flow.vlans.get(depth).filter(|_| depth < limit);
         let Some(tag) = tag else { return self.payload(w) };
         let cut_off = tag.tci.get() & VLAN_CFI == 0;
-        if cut_off && !eth_type_vlan(self.flow.dl_type.get()) {
+        if cut_off && !ether_type::is_vlan(self.flow.dl_type.get()) {
             return self.payload(w);
         }
         // Of a tag that was cut off, the TPID is in the Ethernet type.
@@ -174,12 +175,12 @@ impl<'f> Encoder<'f> {
     fn payload(&self, w: &mut AttrWriter<'_>) -> Result<(), AttrError> {
         let (flow, data) = (self.flow, self.data);
         let dl_type = flow.dl_type.get();
-        if dl_type >= ETH_TYPE_MIN || self.is_mask {
+        if dl_type >= ether_type::MIN || self.is_mask {
             self.ethertype(w, dl_type);
         }
         match dl_type {
-            ETH_TYPE_IP | ETH_TYPE_IPV6 => self.ip(w, dl_type),
-            ETH_TYPE_ARP | ETH_TYPE_RARP => {
+            ether_type::IPV4 | ether_type::IPV6 => self.ip(w, dl_type),
+            ether_type::ARP | ether_type::RARP => {
                 let (sip, tip, sha, tha) =
                     (data.nw_src, data.nw_dst, data.arp_sha.0, data.arp_tha.0);
                 let exact = self.is_mask && data.nw_proto == u8::MAX;
@@ -187,13 +188,13 @@ impl<'f> Encoder<'f> {
                 let zero = op == 0 && (sip, tip, sha, tha) == Default::default();
                 self.put(w, KeyAttr::Arp { sip, tip, op, sha, tha }, zero);
             }
-            ETH_TYPE_NSH => {
+            ether_type::NSH => {
                 let zero = data.nsh == FlowNsh::default();
                 if !(zero && self.minimal) {
                     write_nsh(w, &data.nsh, self.is_mask || flow.nsh.mdtype == NSH_M_TYPE1)?;
                 }
             }
-            _ if eth_type_mpls(dl_type) => self.mpls(w),
+            _ if ether_type::is_mpls(dl_type) => self.mpls(w),
             _ => {}
         }
         if has_l4(flow) {
@@ -213,7 +214,7 @@ impl<'f> Encoder<'f> {
         };
         let (tos, ttl) = (data.nw_tos, data.nw_ttl);
         let zero = proto | frag | tos | ttl == 0;
-        if dl_type == ETH_TYPE_IP {
+        if dl_type == ether_type::IPV4 {
             let (src, dst) = (data.nw_src, data.nw_dst);
             let zero = zero && src == [0; 4] && dst == [0; 4];
             self.put(w, KeyAttr::Ipv4 { src, dst, proto, tos, ttl, frag }, zero);
@@ -245,9 +246,9 @@ impl<'f> Encoder<'f> {
             return false;
         }
         match (flow.nw_proto, flow.dl_type.get()) {
-            (IPPROTO_TCP, _) => data.tp_src.get() | data.tp_dst.get() | data.tcp_flags.get() != 0,
-            (IPPROTO_UDP | IPPROTO_SCTP, _) => data.tp_src.get() | data.tp_dst.get() != 0,
-            (IPPROTO_ICMP, ETH_TYPE_IP) | (IPPROTO_ICMPV6, ETH_TYPE_IPV6) => {
+            (ip_proto::TCP, _) => data.tp_src.get() | data.tp_dst.get() | data.tcp_flags.get() != 0,
+            (ip_proto::UDP | ip_proto::SCTP, _) => data.tp_src.get() | data.tp_dst.get() != 0,
+            (ip_proto::ICMP, ether_type::IPV4) | (ip_proto::ICMPV6, ether_type::IPV6) => {
                 (data.tp_src.get() | data.tp_dst.get()) & 0xff != 0
                     || has_nd_type(flow) && self.matches_nd()
             }
@@ -272,19 +273,19 @@ impl<'f> Encoder<'f> {
         // ICMP type and code are the low bytes of the ports.
         let ([_, mut ty], [_, code]) = (src.to_be_bytes(), dst.to_be_bytes());
         match (flow.nw_proto, flow.dl_type.get()) {
-            (IPPROTO_TCP, _) => {
+            (ip_proto::TCP, _) => {
                 self.put(w, KeyAttr::Tcp { src, dst }, zero);
                 // The kernel wants the flags with every TCP key, zero or not.
                 if !self.is_mask || data.tcp_flags.get() != 0 {
                     KeyAttr::TcpFlags(data.tcp_flags.get()).write(w);
                 }
             }
-            (IPPROTO_UDP, _) => self.put(w, KeyAttr::Udp { src, dst }, zero),
-            (IPPROTO_SCTP, _) => self.put(w, KeyAttr::Sctp { src, dst }, zero),
-            (IPPROTO_ICMP, ETH_TYPE_IP) => {
+            (ip_proto::UDP, _) => self.put(w, KeyAttr::Udp { src, dst }, zero),
+            (ip_proto::SCTP, _) => self.put(w, KeyAttr::Sctp { src, dst }, zero),
+            (ip_proto::ICMP, ether_type::IPV4) => {
                 self.put(w, KeyAttr::Icmp { ty, code }, ty | code == 0);
             }
-            (IPPROTO_ICMPV6, ETH_TYPE_IPV6) => {
+            (ip_proto::ICMPV6, ether_type::IPV6) => {
                 if self.is_mask && has_nd_type(flow) && self.matches_nd() {
                     ty = u8::MAX;
                 }
@@ -322,7 +323,7 @@ const _: () = assert!(std::mem::offset_of!(Flow, tunnel) == 0);
 
 /// Labels in the flow's MPLS stack: up to the bottom of stack, or to the first that is zero.
 pub(super) fn mpls_labels(flow: &Flow) -> usize {
-    if !eth_type_mpls(flow.dl_type.get()) {
+    if !ether_type::is_mpls(flow.dl_type.get()) {
         return 0;
     }
     let lses = flow.mpls_lse.iter().take(FLOW_MAX_MPLS_LABELS);

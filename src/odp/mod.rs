@@ -3,16 +3,19 @@
 //!
 //! Read in this order: [`key`] (packets: attributes ⇄ flow), [`mask`] (which bits matter:
 //! attributes ⇄ wildcards), [`action`] (what to do), [`cookie`] (what comes back with a packet that
-//! an action sends up), [`commit`] (the difference of two flows as actions), [`format`] and
-//! [`parse`] (the peer tools' text), [`ufid`] (names of flows).
+//! an action sends up).
 //!
 //! What always holds: bytes from outside are parsed once and never make anything panic; what is
 //! encoded from a flow is accepted by the kernel that [`Support`] describes; port numbers here are
 //! the datapath's. Everything is appended to buffers that the caller reuses; nothing else
 //! allocates, text excepted. Plain values and functions: any thread.
 
+pub mod action;
+pub mod commit;
+pub mod cookie;
 pub mod key;
 pub mod mask;
+pub mod ufid;
 
 mod decode;
 mod encode;

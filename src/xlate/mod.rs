@@ -179,7 +179,7 @@ pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
         trace: out.trace.as_mut(),
     };
     let mut dropped = table(&mut ctx, TableId(0)).err();
-    if out.actions.is_oversized() {
+    if out.actions.check(None).is_err() {
         out.actions.clear();
         dropped = Some(DropReason::TooManyActions);
     }
