@@ -61,6 +61,20 @@ pub fn retranslate(
     if scratch.out.actions.as_bytes() == actions { Verdict::Keep } else { Verdict::Modify }
 }
 
+/// [`retranslate`], with the story in `scratch.out.trace`.
+pub fn retranslate_traced(
+    key: &[u8],
+    mask: &[u8],
+    actions: &[u8],
+    snapshot: &Snapshot,
+    support: &odp::Support,
+    now_ms: u64,
+    scratch: &mut Scratch,
+) -> Verdict {
+    scratch.out.trace.get_or_insert_default();
+    retranslate(key, mask, actions, snapshot, support, now_ms, scratch)
+}
+
 /// The part of the wildcards that a mask in the kernel can say: the packet type is not among it.
 fn matchable(wc: &FlowWildcards) -> FlowWildcards {
     let mut wc = *wc;

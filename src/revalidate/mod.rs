@@ -109,6 +109,9 @@ impl Revalidator {
 
     /// Translates the flows that rest on what changed once more.
     pub fn apply_changes(&mut self, changed: &Changed, now_ms: u64) {
+        if changed.flush {
+            self.purge(now_ms);
+        }
         let udpif = self.udpif.clone();
         let snapshot = udpif.snapshot.load_full();
         let mut todo = Vec::new();

@@ -27,12 +27,14 @@ pub struct Changed {
     pub everything: bool,
     /// Flows to be looked at whatever they rest on.
     pub flows: Vec<Ufid>,
+    /// Whether every flow is to be deleted.
+    pub flush: bool,
 }
 
 impl Changed {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.tags.is_empty() && !self.everything && self.flows.is_empty()
+        self.tags.is_empty() && !self.everything && self.flows.is_empty() && !self.flush
     }
 
     /// Whether a flow that rests on `deps` is touched.
@@ -146,6 +148,13 @@ impl Changes {
         if was_empty && !inner.changed.is_empty() {
             self.wake.notify_all();
         }
+    }
+
+    /// Asks for every flow to be deleted; packets that still come are decided anew.
+    pub fn flush(&self) {
+        let mut inner = self.lock();
+        inner.changed.flush = true;
+        self.wake.notify_all();
     }
 
     /// Asks for a round without waiting for the time.
