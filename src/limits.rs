@@ -31,6 +31,14 @@ pub const UNKNOWN_FLOWS_MAX: usize = 10_000;
 /// Largest configuration file read: thousands of ports take some hundred kilobytes.
 pub const CONFIG_FILE_MAX: u64 = 16 << 20;
 
+/// Receive buffer of an upcall socket, in bytes. A burst of first packets waits here while its
+/// handler is busy. The kernel doubles the figure and counts one to two KiB for a small packet, so
+/// this is several thousand of them, some tens of milliseconds of work. The peer takes 1 MiB.
+pub const UPCALL_RCVBUF_BYTES: usize = 4 << 20;
+
+/// Port or device events that a reader may fall behind before it has to ask for everything anew.
+pub const PORT_EVENTS_MAX: usize = 4096;
+
 /// Longest field of a log pattern (`%-9999m`). Longer than any sensible column; a typing mistake
 /// must not fill the disk.
 pub const VLOG_FIELD_WIDTH_MAX: usize = 512;

@@ -124,6 +124,52 @@ impl DpError {
     }
 }
 
+/// What was attempted, as far as it decides what an error number means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Op {
+    /// Finding or creating a datapath.
+    Open,
+    /// Anything else with a datapath as a whole.
+    Datapath,
+    /// Adding a port.
+    PortAdd,
+    /// Anything else with a port.
+    Port,
+    /// Anything with flows.
+    Flow,
+    /// Executing actions on a packet.
+    Execute,
+}
+
+impl DpErrorKind {
+    /// What the error number means. Where one number has two meanings (`ENODEV` of port operations,
+    /// `ENOENT` of flow operations) this is the usual one; who knows better says so.
+    pub(super) const fn from_errno(op: Op, errno: i32) -> Self {
+        match errno {
+            libc::ENODEV => match op {
+                Op::Open => Self::NoSuchDatapath,
+                Op::PortAdd => Self::NoSuchDevice,
+                Op::Port => Self::NoSuchPort,
+                Op::Datapath | Op::Flow | Op::Execute => Self::DatapathGone,
+            },
+            libc::ENOENT => match op {
+                Op::Flow => Self::NoSuchFlow,
+                _ => Self::FamiliesGone,
+            },
+            libc::EEXIST => Self::Exists,
+            libc::EBUSY => Self::Busy,
+            libc::ENOSPC | libc::EFBIG => Self::NoSpace,
+            libc::ENOMEM => Self::NoMemory,
+            libc::E2BIG | libc::EMSGSIZE => Self::TooBig,
+            libc::ENOBUFS => Self::Overrun,
+            libc::EPERM | libc::EACCES => Self::Permission,
+            libc::EOPNOTSUPP | libc::EAFNOSUPPORT => Self::Unsupported,
+            libc::EINVAL | libc::ERANGE | libc::EOVERFLOW | libc::EPROTO => Self::Invalid,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl fmt::Display for DpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.doing)?;

@@ -52,11 +52,12 @@ fn validate_one(attr: &Attr<'_>, key: &Key, depth: u32) -> Result<(), Refusal> {
             Ok(port) if port < DP_MAX_PORTS => Ok(()),
             _ => Err(bad()),
         },
-        uapi::OVS_ACTION_ATTR_USERSPACE => match attr.attrs().find_kind(uapi::OVS_USERSPACE_ATTR_PID)
-        {
-            Ok(Some(pid)) if pid.u32().is_ok_and(|pid| pid != 0) => Ok(()),
-            _ => Err(bad()),
-        },
+        uapi::OVS_ACTION_ATTR_USERSPACE => {
+            match attr.attrs().find_kind(uapi::OVS_USERSPACE_ATTR_PID) {
+                Ok(Some(pid)) if pid.u32().is_ok_and(|pid| pid != 0) => Ok(()),
+                _ => Err(bad()),
+            }
+        }
         uapi::OVS_ACTION_ATTR_SET => validate_set(attr, key, false),
         uapi::OVS_ACTION_ATTR_SET_MASKED => validate_set(attr, key, true),
         uapi::OVS_ACTION_ATTR_PUSH_VLAN => match push_vlan(attr) {
@@ -192,10 +193,8 @@ impl Walk<'_> {
         let find = |kind| attr.attrs().find_kind(kind).ok().flatten();
         let odds = find(uapi::OVS_SAMPLE_ATTR_PROBABILITY).and_then(|a| a.u32().ok()).unwrap_or(0);
         // Without chance, so that tests repeat: half and above is always, below is never.
-        if odds >= 1 << 31 {
-            if let Some(inner) = find(uapi::OVS_SAMPLE_ATTR_ACTIONS) {
-                self.branch(inner.value);
-            }
+        if let (true, Some(inner)) = (odds >= 1 << 31, find(uapi::OVS_SAMPLE_ATTR_ACTIONS)) {
+            self.branch(inner.value);
         }
     }
 
@@ -247,7 +246,8 @@ impl Walk<'_> {
         let exact = vec![0xff; half];
         let mask = if masked { mask } else { &exact };
         let set = Assign { value, mask };
-        let l3 = 14 + 4 * usize::from(self.key.vlan.tci != 0) + 4 * usize::from(self.key.cvlan.tci != 0);
+        let l3 =
+            14 + 4 * usize::from(self.key.vlan.tci != 0) + 4 * usize::from(self.key.cvlan.tci != 0);
         match field.kind {
             uapi::OVS_KEY_ATTR_PRIORITY => self.key.priority = set.u32(self.key.priority),
             uapi::OVS_KEY_ATTR_SKB_MARK => self.key.skb_mark = set.u32(self.key.skb_mark),

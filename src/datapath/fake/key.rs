@@ -94,12 +94,6 @@ impl Key {
         out
     }
 
-    /// Whether this packet's key has, under `mask`, the bits of the masked key `flow`.
-    pub fn matches(&self, flow: &Self, mask: &Self) -> bool {
-        let bytes = self.as_bytes().iter().zip(flow.as_bytes()).zip(mask.as_bytes());
-        bytes.into_iter().all(|((a, b), m)| (a ^ b) & m == 0)
-    }
-
     /// Reads the headers of a frame; the metadata stay as they are.
     pub fn extract(&mut self, frame: &[u8]) -> Result<(), Refusal> {
         let kept = *self;
@@ -211,9 +205,8 @@ impl Key {
     }
 
     fn extract_l4(&mut self, l4: &[u8], icmp: u8) {
-        let ports = |l4: &[u8]| {
-            (u16::from_be_bytes([l4[0], l4[1]]), u16::from_be_bytes([l4[2], l4[3]]))
-        };
+        let ports =
+            |l4: &[u8]| (u16::from_be_bytes([l4[0], l4[1]]), u16::from_be_bytes([l4[2], l4[3]]));
         match self.ip_proto {
             IPPROTO_TCP if l4.len() >= 20 && usize::from(l4[12] >> 4) * 4 >= 20 => {
                 (self.tp_src, self.tp_dst) = ports(l4);
@@ -645,7 +638,8 @@ impl Key {
         if let Some(ip) = a.array::<12>(uapi::OVS_KEY_ATTR_IPV4) {
             self.ipv4_src.copy_from_slice(&ip[..4]);
             self.ipv4_dst.copy_from_slice(&ip[4..8]);
-            [self.ip_proto, self.ip_tos, self.ip_ttl, self.ip_frag] = [ip[8], ip[9], ip[10], ip[11]];
+            [self.ip_proto, self.ip_tos, self.ip_ttl, self.ip_frag] =
+                [ip[8], ip[9], ip[10], ip[11]];
         }
         if let Some(ip) = a.array::<40>(uapi::OVS_KEY_ATTR_IPV6) {
             self.ipv6_src.copy_from_slice(&ip[..16]);
@@ -681,9 +675,7 @@ impl Key {
     }
 
     fn read_l4(&mut self, a: &Table<'_>) {
-        for kind in
-            [uapi::OVS_KEY_ATTR_TCP, uapi::OVS_KEY_ATTR_UDP, uapi::OVS_KEY_ATTR_SCTP]
-        {
+        for kind in [uapi::OVS_KEY_ATTR_TCP, uapi::OVS_KEY_ATTR_UDP, uapi::OVS_KEY_ATTR_SCTP] {
             if let Some([s0, s1, d0, d1]) = a.array(kind) {
                 self.tp_src = u16::from_be_bytes([s0, s1]);
                 self.tp_dst = u16::from_be_bytes([d0, d1]);
@@ -725,12 +717,10 @@ fn ether_type(at: &[u8]) -> (u16, &[u8]) {
         return (ty, rest);
     }
     match rest {
-        [0xaa, 0xaa, 3, 0, 0, 0, s0, s1, inner @ ..] => {
-            match u16::from_be_bytes([*s0, *s1]) {
-                snap if snap >= ETH_P_802_3_MIN => (snap, inner),
-                _ => (ETH_P_802_2, inner),
-            }
-        }
+        [0xaa, 0xaa, 3, 0, 0, 0, s0, s1, inner @ ..] => match u16::from_be_bytes([*s0, *s1]) {
+            snap if snap >= ETH_P_802_3_MIN => (snap, inner),
+            _ => (ETH_P_802_2, inner),
+        },
         _ => (ETH_P_802_2, rest),
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Used under the fake kernel's lock.
 
+use std::collections::{BTreeMap, HashMap};
+
 use ovs_netlink::flow::{FlowMsg, FlowStats, UfidFlags};
 
 use super::{
@@ -64,10 +66,21 @@ pub(super) enum Id<'a> {
 /// Flows in the order of their installation, masks in that of their first use.
 #[derive(Debug, Default)]
 pub(super) struct FlowTable {
-    pub flows: Vec<Flow>,
-    masks: Vec<Key>,
+    flows: BTreeMap<u64, Flow>,
+    next: u64,
+    by_ufid: HashMap<[u8; 16], u64>,
+    /// Flows without a UFID, by unmasked key.
+    by_key: HashMap<Key, u64>,
+    masks: Vec<Subtable>,
     /// Flows that it takes before it answers `ENOSPC`; the real one has no such limit.
     pub capacity: Option<usize>,
+}
+
+/// The flows of one mask, by masked key.
+#[derive(Debug)]
+struct Subtable {
+    mask: Key,
+    flows: HashMap<Key, u64>,
 }
 
 /// A request to install or change a flow.
@@ -81,6 +94,11 @@ pub(super) struct Change<'a> {
 }
 
 impl FlowTable {
+    /// Flows.
+    pub fn flows(&self) -> impl ExactSizeIterator<Item = &Flow> {
+        self.flows.values()
+    }
+
     /// Masks in use.
     pub fn masks(&self) -> usize {
         self.masks.len()
@@ -89,117 +107,130 @@ impl FlowTable {
     /// The flow that a packet with this key hits, and how many masks were tried.
     pub fn lookup(&mut self, key: &Key) -> (Option<&mut Flow>, u64) {
         let mut tried = 0;
-        for mask in &self.masks {
+        let hit = self.masks.iter().find_map(|subtable| {
             tried += 1;
-            let hit = self.flows.iter().position(|f| f.mask == *mask && key.matches(&f.key, mask));
-            if let Some(index) = hit {
-                return (self.flows.get_mut(index), tried);
-            }
-        }
-        (None, tried)
+            subtable.flows.get(&key.masked(&subtable.mask)).copied()
+        });
+        (hit.and_then(|id| self.flows.get_mut(&id)), tried)
     }
 
     /// The flow that is meant.
-    pub fn find(&self, id: Id<'_>) -> Result<Option<usize>, Refusal> {
-        match id {
-            Id::Ufid(ufid) => Ok(self.flows.iter().position(|f| f.ufid == Some(ufid))),
-            Id::Key(raw) => {
-                let key = Match::parse(raw, None)?.key;
-                Ok(self.flows.iter().position(|f| {
-                    f.ufid.is_none() && Match::parse(&f.raw_key, None).is_ok_and(|m| m.key == key)
-                }))
-            }
-        }
+    pub fn find(&self, id: Id<'_>) -> Result<Option<u64>, Refusal> {
+        Ok(match id {
+            Id::Ufid(ufid) => self.by_ufid.get(&ufid).copied(),
+            Id::Key(raw) => self.by_key.get(&Match::parse(raw, None)?.key).copied(),
+        })
+    }
+
+    /// A flow that [`Self::find`] found.
+    pub fn get(&self, id: u64) -> Option<&Flow> {
+        self.flows.get(&id)
     }
 
     /// Installs a flow; with `replace` one that is there already is changed.
-    pub fn install(&mut self, new: Change<'_>, replace: bool) -> Result<usize, Refusal> {
-        let same = new.ufid.and_then(|u| self.flows.iter().position(|f| f.ufid == Some(u)));
-        let overlapping = || {
-            self.masks.iter().find_map(|mask| {
-                let fits = |f: &Flow| f.mask == *mask && new.matching.key.matches(&f.key, mask);
-                self.flows.iter().position(fits)
-            })
-        };
-        let Some(mut index) = same.or_else(overlapping) else {
+    pub fn install(&mut self, new: Change<'_>, replace: bool) -> Result<(), Refusal> {
+        let same = new.ufid.and_then(|u| self.by_ufid.get(&u).copied());
+        let key = &new.matching.key;
+        let overlapping =
+            || self.masks.iter().find_map(|s| s.flows.get(&key.masked(&s.mask)).copied());
+        let Some(id) = same.or_else(overlapping) else {
             return self.add(&new);
         };
         if !replace {
             return Err(Refusal::new(libc::EEXIST, ""));
         }
-        if !self.flows.get(index).is_some_and(|f| is_same(f, &new)) {
-            let by_key = self.flows.get(index).is_some_and(|f| f.ufid.is_none());
-            let exact = if by_key { self.find_exact(&new.matching) } else { None };
-            index = exact.ok_or(Refusal::new(libc::ENOENT, ""))?;
-        }
-        self.change(index, &new);
-        Ok(index)
+        let absent = Refusal::new(libc::ENOENT, "");
+        let there = self.flows.get(&id).ok_or(absent)?;
+        let is_same = match there.ufid {
+            Some(_) => there.key == key.masked(&there.mask),
+            None => self.by_key.get(key) == Some(&id),
+        };
+        // A flow under another id, or with another key under this id, is not the one meant.
+        let id = match (is_same, there.ufid) {
+            (true, _) => id,
+            (false, Some(_)) => return Err(absent),
+            (false, None) => self.find_exact(&new.matching).ok_or(absent)?,
+        };
+        self.change(id, &new);
+        Ok(())
     }
 
-    /// Changes a flow that must exist.
-    pub fn set(&mut self, new: Change<'_>) -> Result<usize, Refusal> {
+    /// Changes a flow that must exist; returns its counters.
+    pub fn set(&mut self, new: Change<'_>) -> Result<FlowTotals, Refusal> {
         let found = match new.ufid {
-            Some(ufid) => self.find(Id::Ufid(ufid))?,
+            Some(ufid) => self.by_ufid.get(&ufid).copied(),
             None => self.find_exact(&new.matching),
         };
-        let index = found.ok_or(Refusal::new(libc::ENOENT, ""))?;
-        self.change(index, &new);
-        Ok(index)
+        let id = found.ok_or(Refusal::new(libc::ENOENT, ""))?;
+        self.change(id, &new);
+        Ok(self.flows.get(&id).map(|f| f.totals).unwrap_or_default())
     }
 
     /// Removes a flow.
-    pub fn remove(&mut self, index: usize) -> Flow {
-        let flow = self.flows.remove(index);
-        if !self.flows.iter().any(|f| f.mask == flow.mask) {
-            self.masks.retain(|m| *m != flow.mask);
+    pub fn remove(&mut self, id: u64) -> Option<Flow> {
+        let flow = self.flows.remove(&id)?;
+        match flow.ufid {
+            Some(ufid) => self.by_ufid.remove(&ufid),
+            None => Match::parse(&flow.raw_key, None).ok().and_then(|m| self.by_key.remove(&m.key)),
+        };
+        if let Some(n) = self.masks.iter().position(|s| s.mask == flow.mask)
+            && let Some(subtable) = self.masks.get_mut(n)
+        {
+            subtable.flows.remove(&flow.key);
+            if subtable.flows.is_empty() {
+                self.masks.remove(n);
+            }
         }
-        flow
+        Some(flow)
     }
 
     /// Removes all flows.
     pub fn flush(&mut self) {
         self.flows.clear();
+        self.by_ufid.clear();
+        self.by_key.clear();
         self.masks.clear();
     }
 
-    fn find_exact(&self, m: &Match) -> Option<usize> {
-        let masked = m.key.masked(&m.mask);
-        self.flows.iter().position(|f| f.ufid.is_none() && f.key == masked && f.mask == m.mask)
+    fn find_exact(&self, m: &Match) -> Option<u64> {
+        let subtable = self.masks.iter().find(|s| s.mask == m.mask)?;
+        subtable.flows.get(&m.key.masked(&m.mask)).copied()
     }
 
-    fn add(&mut self, new: &Change<'_>) -> Result<usize, Refusal> {
+    fn add(&mut self, new: &Change<'_>) -> Result<(), Refusal> {
         if self.capacity.is_some_and(|most| self.flows.len() >= most) {
             return Err(Refusal::new(libc::ENOSPC, "flow table is full"));
         }
-        let mask = new.matching.mask;
-        if !self.masks.contains(&mask) {
-            self.masks.push(mask);
+        let Match { key, mask } = new.matching;
+        let (id, masked) = (self.next, key.masked(&mask));
+        self.next += 1;
+        match self.masks.iter_mut().find(|s| s.mask == mask) {
+            Some(subtable) => _ = subtable.flows.insert(masked, id),
+            None => self.masks.push(Subtable { mask, flows: HashMap::from([(masked, id)]) }),
         }
-        self.flows.push(Flow {
+        match new.ufid {
+            Some(ufid) => self.by_ufid.insert(ufid, id),
+            None => self.by_key.insert(key, id),
+        };
+        let flow = Flow {
             ufid: new.ufid,
-            key: new.matching.key.masked(&mask),
+            key: masked,
             mask,
             raw_key: new.key.to_vec(),
             actions: new.actions.unwrap_or_default().to_vec(),
             totals: FlowTotals::default(),
-        });
-        Ok(self.flows.len() - 1)
+        };
+        self.flows.insert(id, flow);
+        Ok(())
     }
 
-    fn change(&mut self, index: usize, new: &Change<'_>) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
+    fn change(&mut self, id: u64, new: &Change<'_>) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
         if let Some(actions) = new.actions {
             flow.actions = actions.to_vec();
         }
         if new.clear {
             flow.totals = FlowTotals::default();
         }
-    }
-}
-
-fn is_same(flow: &Flow, new: &Change<'_>) -> bool {
-    match flow.ufid {
-        Some(_) => flow.key == new.matching.key.masked(&flow.mask),
-        None => Match::parse(&flow.raw_key, None).is_ok_and(|m| m.key == new.matching.key),
     }
 }

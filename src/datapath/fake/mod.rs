@@ -1,0 +1,466 @@
+//! A kernel within the process: devices, datapaths, megaflows, upcalls. For tests of the whole
+//! daemon without root, and what a dummy datapath grows from.
+//!
+//! What always holds: it answers as the stock module does, error numbers included; one list of
+//! checks (`tests/datapath_checks`) runs against both. Upcalls are real generic netlink messages, and
+//! flow puts and executes are taken as such.
+//!
+//! One lock for all of it; any thread. Tests inject packets at a device and collect what left by it.
+
+mod device;
+mod execute;
+mod handler;
+mod key;
+mod ops;
+mod table;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use nix::time::{ClockId, clock_gettime};
+use ovs_netlink::{attr::AttrWriter, uapi};
+use zerocopy::FromZeros;
+
+use self::{
+    device::Device,
+    execute::{Effect, Walk},
+    handler::Queue,
+    key::Key,
+    table::FlowTable,
+    watch::Watcher,
+};
+pub use self::{
+    device::{DeviceEvent, FakeDevice},
+    ops::FakeDatapath,
+    watch::Reader,
+};
+use super::{
+    DpError, DpErrorKind, DpStats, FamilyIds, OdpPort, PortEvent, PortInfo, PortKind, PortStats,
+    UpcallStats, error::Op,
+};
+use crate::limits;
+
+/// Packets that a device keeps until they are collected; further ones are dropped.
+const SENT_MAX: usize = 1 << 16;
+/// Times that a packet may be looked up before it is dropped.
+const LOOKUPS_MAX: usize = 64;
+
+/// A refusal of the kernel's: error number and extended-ACK text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Refusal {
+    errno: i32,
+    message: &'static str,
+}
+
+impl Refusal {
+    const fn new(errno: i32, message: &'static str) -> Self {
+        Self { errno, message }
+    }
+
+    const fn invalid(message: &'static str) -> Self {
+        Self::new(libc::EINVAL, message)
+    }
+
+    fn error(self, op: Op, doing: String) -> DpError {
+        let message = (!self.message.is_empty()).then(|| self.message.to_owned());
+        DpError::new(DpErrorKind::from_errno(op, self.errno), doing, self.errno)
+            .with_message(message)
+    }
+}
+
+/// The kernel; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct FakeKernel {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Absent while the module is not loaded.
+    families: Option<FamilyIds>,
+    next_family: u16,
+    next_ifindex: u32,
+    devices: BTreeMap<String, Device>,
+    datapaths: BTreeMap<u32, Dp>,
+    /// CPUs of the machine, and the one that packets come in on.
+    cpus: usize,
+    cpu: usize,
+    handler_bytes: usize,
+    flow_capacity: Option<usize>,
+    /// The clock when it stands; else it is the host's.
+    now_ms: Option<u64>,
+    device_watchers: Vec<Watcher<DeviceEvent>>,
+}
+
+#[derive(Debug)]
+struct Dp {
+    name: String,
+    ports: BTreeMap<u32, Port>,
+    table: FlowTable,
+    handlers: Vec<Arc<Queue>>,
+    stats: DpStats,
+    mask_hits: u64,
+    watchers: Vec<Watcher<PortEvent>>,
+}
+
+#[derive(Debug)]
+struct Port {
+    /// Name of its device.
+    name: String,
+    kind: PortKind,
+    stats: PortStats,
+    upcalls: UpcallStats,
+}
+
+impl Default for FakeKernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeKernel {
+    /// A machine with one CPU and the module loaded, without devices.
+    pub fn new() -> Self {
+        let mut state = State {
+            families: None,
+            next_family: 0x1c,
+            next_ifindex: 2,
+            devices: BTreeMap::new(),
+            datapaths: BTreeMap::new(),
+            cpus: 1,
+            cpu: 0,
+            handler_bytes: limits::UPCALL_RCVBUF_BYTES,
+            flow_capacity: None,
+            now_ms: None,
+            device_watchers: Vec::new(),
+        };
+        state.load();
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Opens a datapath; with `create` it is created if it does not exist.
+    ///
+    /// # Errors
+    /// [`DpErrorKind::NoSuchDatapath`], [`DpErrorKind::FamiliesGone`], and
+    /// [`DpErrorKind::Exists`] when a device has the name.
+    pub fn open(&self, name: &str, create: bool) -> Result<FakeDatapath, DpError> {
+        let doing = || format!("open datapath {name}");
+        let mut state = self.lock();
+        let Some(families) = state.families else {
+            return Err(DpError::new(DpErrorKind::FamiliesGone, doing(), libc::ENOENT));
+        };
+        let found = state.datapaths.iter().find(|(_, dp)| dp.name == name).map(|(&i, _)| i);
+        let dp_ifindex = match found {
+            Some(dp_ifindex) => dp_ifindex,
+            None if create => {
+                state.create(name).map_err(|refusal| refusal.error(Op::Open, doing()))?
+            }
+            None => return Err(Refusal::new(libc::ENODEV, "").error(Op::Open, doing())),
+        };
+        Ok(FakeDatapath::new(self.clone(), name, dp_ifindex, families))
+    }
+
+    /// Removes a datapath, as `ovs-dpctl del-dp` does. False when there is none.
+    pub fn delete_datapath(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let found = state.datapaths.iter().find(|(_, dp)| dp.name == name).map(|(&i, _)| i);
+        found.is_some_and(|dp| state.destroy(dp))
+    }
+
+    /// Removes the module with all datapaths.
+    pub fn unload(&self) {
+        let mut state = self.lock();
+        let all: Vec<u32> = state.datapaths.keys().copied().collect();
+        for dp in all {
+            state.destroy(dp);
+        }
+        state.families = None;
+    }
+
+    /// Loads the module again; the families get other ids.
+    pub fn load(&self) {
+        self.lock().load();
+    }
+
+    /// The clock stands at `now_ms` from now on.
+    pub fn set_now_ms(&self, now_ms: u64) {
+        self.lock().now_ms = Some(now_ms);
+    }
+
+    /// CPUs of the machine, at least 1.
+    pub fn set_cpus(&self, cpus: usize) {
+        self.lock().cpus = cpus.max(1);
+    }
+
+    /// The CPU that packets come in on from now on.
+    pub fn set_cpu(&self, cpu: usize) {
+        self.lock().cpu = cpu;
+    }
+
+    /// Bytes of upcalls that each handler's socket holds.
+    pub fn set_handler_bytes(&self, bytes: usize) {
+        self.lock().handler_bytes = bytes;
+    }
+
+    /// Flows that a datapath takes before it answers `ENOSPC`.
+    pub fn set_flow_capacity(&self, flows: Option<usize>) {
+        let mut state = self.lock();
+        state.flow_capacity = flows;
+        for dp in state.datapaths.values_mut() {
+            dp.table.capacity = flows;
+        }
+    }
+
+    /// A packet comes in by this device (for an internal port: the host sends it). False when there
+    /// is no such device, or it is no port.
+    pub fn inject(&self, device: &str, packet: &[u8]) -> bool {
+        let mut state = self.lock();
+        let found = state.datapaths.iter().find_map(|(&dp, d)| {
+            let port = d.ports.iter().find(|(_, p)| p.name == device)?;
+            Some((dp, *port.0))
+        });
+        let Some((dp_ifindex, odp)) = found else { return false };
+        if state.devices.get(device).is_none_or(|d| !d.shown.up) {
+            return false;
+        }
+        if let Some(port) = state.port_mut(dp_ifindex, odp) {
+            port.stats.rx_packets += 1;
+            port.stats.rx_bytes += packet.len() as u64;
+        }
+        let key = Key { in_port: odp, ..Key::new_zeroed() };
+        state.process(dp_ifindex, vec![Effect::Recirculate { key, packet: packet.to_vec() }]);
+        true
+    }
+
+    /// Takes the packets that left by this device since the last time.
+    pub fn sent(&self, device: &str) -> Vec<Vec<u8>> {
+        self.lock().devices.get_mut(device).map_or_else(Vec::new, |d| std::mem::take(&mut d.sent))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn load(&mut self) {
+        let first = self.next_family;
+        self.next_family += 6;
+        self.families = Some(FamilyIds {
+            datapath: first,
+            vport: first + 1,
+            flow: first + 2,
+            packet: first + 3,
+            meter: Some(first + 4),
+            ct_limit: Some(first + 5),
+        });
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.unwrap_or_else(|| {
+            let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
+                t.tv_sec().saturating_mul(1000).saturating_add(t.tv_nsec() / 1_000_000)
+            });
+            u64::try_from(now).unwrap_or(0)
+        })
+    }
+
+    fn create(&mut self, name: &str) -> Result<u32, Refusal> {
+        let dp_ifindex = self.create_device(name, Some(PortKind::Internal))?;
+        let mut table = FlowTable::default();
+        table.capacity = self.flow_capacity;
+        let dp = Dp {
+            name: name.to_owned(),
+            ports: BTreeMap::new(),
+            table,
+            handlers: Vec::new(),
+            stats: DpStats::default(),
+            mask_hits: 0,
+            watchers: Vec::new(),
+        };
+        self.datapaths.insert(dp_ifindex, dp);
+        self.attach(dp_ifindex, OdpPort::LOCAL.0, name, PortKind::Internal);
+        Ok(dp_ifindex)
+    }
+
+    fn destroy(&mut self, dp_ifindex: u32) -> bool {
+        let Some(dp) = self.datapaths.get_mut(&dp_ifindex) else { return false };
+        // As sockets do, the handlers outlive the datapath; they fall silent.
+        dp.handlers.clear();
+        let ports: Vec<u32> = dp.ports.keys().rev().copied().collect();
+        for port in ports {
+            self.detach(dp_ifindex, port);
+        }
+        self.datapaths.remove(&dp_ifindex).is_some()
+    }
+
+    fn port_mut(&mut self, dp_ifindex: u32, port: u32) -> Option<&mut Port> {
+        self.datapaths.get_mut(&dp_ifindex)?.ports.get_mut(&port)
+    }
+
+    fn port_info(&self, dp_ifindex: u32, odp: u32) -> Option<PortInfo> {
+        let port = self.datapaths.get(&dp_ifindex)?.ports.get(&odp)?;
+        Some(PortInfo {
+            odp: OdpPort(odp),
+            name: port.name.clone(),
+            kind: port.kind,
+            ifindex: self.devices.get(&port.name).map(|d| d.shown.ifindex),
+            netns_id: None,
+            stats: port.stats,
+            upcall_stats: Some(port.upcalls),
+        })
+    }
+
+    fn attach(&mut self, dp_ifindex: u32, odp: u32, name: &str, kind: PortKind) {
+        let port = Port {
+            name: name.to_owned(),
+            kind,
+            stats: PortStats::default(),
+            upcalls: UpcallStats::default(),
+        };
+        if let Some(dp) = self.datapaths.get_mut(&dp_ifindex) {
+            dp.ports.insert(odp, port);
+        }
+        if let Some(device) = self.devices.get_mut(name) {
+            device.port_of = Some(dp_ifindex);
+        }
+        if let Some(info) = self.port_info(dp_ifindex, odp) {
+            self.tell(dp_ifindex, PortEvent::Changed(info));
+        }
+    }
+
+    /// Takes a port out; an internal port's device goes with it.
+    fn detach(&mut self, dp_ifindex: u32, odp: u32) {
+        let Some(info) = self.port_info(dp_ifindex, odp) else { return };
+        if let Some(dp) = self.datapaths.get_mut(&dp_ifindex) {
+            dp.ports.remove(&odp);
+        }
+        if info.kind == PortKind::Internal {
+            self.remove_device(&info.name);
+        } else if let Some(device) = self.devices.get_mut(&info.name) {
+            device.port_of = None;
+        }
+        self.tell(dp_ifindex, PortEvent::Removed(info));
+    }
+
+    fn tell(&mut self, dp_ifindex: u32, event: PortEvent) {
+        if let Some(dp) = self.datapaths.get_mut(&dp_ifindex) {
+            dp.watchers.retain_mut(|w| w.tell(event.clone(), PortEvent::Overrun));
+        }
+    }
+
+    /// Carries out `effects` and all that follows from them.
+    fn process(&mut self, dp_ifindex: u32, effects: Vec<Effect>) {
+        let mut queue: VecDeque<Effect> = effects.into();
+        let mut lookups = 0;
+        while let Some(effect) = queue.pop_front() {
+            match effect {
+                Effect::Output { port, packet } => self.transmit(dp_ifindex, port, packet),
+                Effect::Upcall { key, packet, userdata, actions } => {
+                    let extra =
+                        Extra { userdata: userdata.as_deref(), actions: actions.as_deref() };
+                    self.upcall(dp_ifindex, uapi::OVS_PACKET_CMD_ACTION, &key, &packet, extra);
+                }
+                Effect::Recirculate { key, packet } => {
+                    lookups += 1;
+                    if lookups <= LOOKUPS_MAX {
+                        queue.extend(self.lookup(dp_ifindex, key, packet));
+                    }
+                }
+            }
+        }
+    }
+
+    fn lookup(&mut self, dp_ifindex: u32, mut key: Key, packet: Vec<u8>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let now_ms = self.now_ms();
+        if key.extract(&packet).is_err() {
+            return effects;
+        }
+        let Some(dp) = self.datapaths.get_mut(&dp_ifindex) else { return effects };
+        let (flow, tried) = dp.table.lookup(&key);
+        dp.mask_hits += tried;
+        let Some(flow) = flow else {
+            dp.stats.missed += 1;
+            let extra = Extra { userdata: None, actions: None };
+            self.upcall(dp_ifindex, uapi::OVS_PACKET_CMD_MISS, &key, &packet, extra);
+            return effects;
+        };
+        dp.stats.hit += 1;
+        flow.totals.packets += 1;
+        flow.totals.bytes += packet.len() as u64;
+        flow.totals.used_ms = Some(now_ms);
+        flow.totals.tcp_flags |= key.tcp_flags.to_be_bytes()[1];
+        let actions = flow.actions.clone();
+        Walk { packet, key, cut: None, effects: &mut effects }.run(&actions);
+        effects
+    }
+
+    fn transmit(&mut self, dp_ifindex: u32, odp: u32, packet: Vec<u8>) {
+        let Some(dp) = self.datapaths.get_mut(&dp_ifindex) else { return };
+        let Some(port) = dp.ports.get_mut(&odp) else { return };
+        match self.devices.get_mut(&port.name) {
+            Some(device) if device.shown.up && device.sent.len() < SENT_MAX => {
+                port.stats.tx_packets += 1;
+                port.stats.tx_bytes += packet.len() as u64;
+                device.sent.push(packet);
+            }
+            _ => port.stats.tx_dropped += 1,
+        }
+    }
+
+    fn upcall(&mut self, dp_ifindex: u32, cmd: u8, key: &Key, packet: &[u8], extra: Extra<'_>) {
+        let Some(families) = self.families else { return };
+        let message = upcall_message(families.packet, dp_ifindex, cmd, key, packet, extra);
+        let Some(dp) = self.datapaths.get_mut(&dp_ifindex) else { return };
+        let handler = dp.handlers.get(self.cpu % dp.handlers.len().max(1));
+        let taken = handler.is_some_and(|queue| queue.push(message, self.handler_bytes));
+        dp.stats.lost += u64::from(!taken);
+        if let Some(port) = dp.ports.get_mut(&key.in_port) {
+            *(if taken { &mut port.upcalls.success } else { &mut port.upcalls.fail }) += 1;
+        }
+    }
+}
+
+/// What an upcall of a userspace action carries besides.
+#[derive(Clone, Copy)]
+struct Extra<'a> {
+    userdata: Option<&'a [u8]>,
+    actions: Option<&'a [u8]>,
+}
+
+/// Encodes an upcall as the kernel does: attributes in its order, the packet last and unpadded.
+fn upcall_message(
+    family: u16,
+    dp_ifindex: u32,
+    cmd: u8,
+    key: &Key,
+    packet: &[u8],
+    extra: Extra<'_>,
+) -> Vec<u8> {
+    let mut m = vec![0; 16];
+    m[4..6].copy_from_slice(&family.to_ne_bytes());
+    m.extend_from_slice(&[cmd, uapi::OVS_PACKET_VERSION, 0, 0]);
+    m.extend_from_slice(&dp_ifindex.to_ne_bytes());
+    let mut attrs = Vec::new();
+    let written = key.write(key, false, &mut attrs);
+    debug_assert!(written.is_ok(), "keys are far below the limit of an attribute");
+    let mut w = AttrWriter::new(&mut m);
+    w.bytes(uapi::OVS_PACKET_ATTR_KEY, &attrs);
+    if let Some(userdata) = extra.userdata {
+        w.bytes(uapi::OVS_PACKET_ATTR_USERDATA, userdata);
+    }
+    if let Some(actions) = extra.actions {
+        w.bytes(uapi::OVS_PACKET_ATTR_ACTIONS, actions);
+    }
+    w.u64(uapi::OVS_PACKET_ATTR_HASH, 0);
+    let before = m.len();
+    AttrWriter::new(&mut m).bytes(uapi::OVS_PACKET_ATTR_PACKET, packet);
+    m.truncate(before + 4 + packet.len());
+    let len = u32::try_from(m.len()).unwrap_or(0);
+    m[..4].copy_from_slice(&len.to_ne_bytes());
+    m
+}
