@@ -5,6 +5,8 @@
 //! [`commands`] shows it all on the control socket. Control thread only, the snapshots that come
 //! out of it excepted.
 
+pub mod commands;
 pub mod config;
 pub mod reconcile;
 pub mod switch;
+pub mod text;
