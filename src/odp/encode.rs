@@ -191,7 +191,9 @@ impl<'f> Encoder<'f> {
             ether_type::NSH => {
                 let zero = data.nsh == FlowNsh::default();
                 if !(zero && self.minimal) {
-                    write_nsh(w, &data.nsh, self.is_mask || flow.nsh.mdtype == NSH_M_TYPE1)?;
+                    let md1 = self.is_mask || flow.nsh.mdtype == NSH_M_TYPE1;
+                    let metadata = if md1 { NshMetadata::Md1 } else { NshMetadata::None };
+                    write_nsh(w, &data.nsh, metadata)?;
                 }
             }
             _ if ether_type::is_mpls(dl_type) => self.mpls(w),
@@ -337,8 +339,22 @@ pub(super) fn mpls_labels(flow: &Flow) -> usize {
     FLOW_MAX_MPLS_LABELS
 }
 
-/// Appends an `NSH` attribute, with the context headers of type 1 when `md1` says so.
-pub(super) fn write_nsh(w: &mut AttrWriter<'_>, nsh: &FlowNsh, md1: bool) -> Result<(), AttrError> {
+/// Context headers that an `NSH` attribute is to have.
+#[derive(Clone, Copy)]
+pub(super) enum NshMetadata<'a> {
+    None,
+    /// The four of type 1.
+    Md1,
+    /// Encoded ones of type 2, for a header to push.
+    Md2(&'a [u8]),
+}
+
+/// Appends an `NSH` attribute.
+pub(super) fn write_nsh(
+    w: &mut AttrWriter<'_>,
+    nsh: &FlowNsh,
+    metadata: NshMetadata<'_>,
+) -> Result<(), AttrError> {
     let nest = w.begin(OVS_KEY_ATTR_NSH);
     NshAttr::Base {
         flags: nsh.flags,
@@ -348,8 +364,10 @@ pub(super) fn write_nsh(w: &mut AttrWriter<'_>, nsh: &FlowNsh, md1: bool) -> Res
         path_hdr: nsh.path_hdr.get(),
     }
     .write(w);
-    if md1 {
-        NshAttr::Md1(nsh.context.map(|c| c.get())).write(w);
+    match metadata {
+        NshMetadata::None => {}
+        NshMetadata::Md1 => NshAttr::Md1(nsh.context.map(|c| c.get())).write(w),
+        NshMetadata::Md2(headers) => NshAttr::Md2(headers).write(w),
     }
     w.end(nest)
 }

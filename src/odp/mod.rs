@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`key`] (packets: attributes ⇄ flow), [`mask`] (which bits matter:
 //! attributes ⇄ wildcards), [`action`] (what to do), [`cookie`] (what comes back with a packet that
-//! an action sends up).
+//! an action sends up), [`commit`] (the difference of two flows as actions).
 //!
 //! What always holds: bytes from outside are parsed once and never make anything panic; what is
 //! encoded from a flow is accepted by the kernel that [`Support`] describes; port numbers here are
