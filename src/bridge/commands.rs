@@ -205,8 +205,7 @@ fn dpif_show(switch: &Switch, call: Call) -> Answer {
         })
         .into());
     }
-    let mut text =
-        format!("{}: hit:{} missed:{}\n", dp_name(switch), stats.hit, stats.missed);
+    let mut text = format!("{}: hit:{} missed:{}\n", dp_name(switch), stats.hit, stats.missed);
     for bridge in bridges {
         let _ = writeln!(text, "  {}:", bridge.name);
         let mut ports: Vec<_> = bridge.ports.iter().collect();

@@ -15,7 +15,8 @@ use super::decide::{Scratch, Verdict, retranslate};
 use crate::datapath::{Datapath, DpError, DumpDetail, FlowOp, OdpPort};
 use crate::flow::{Flow, VLAN_CFI, VLAN_VID_MASK};
 use crate::l2::fdb::FdbKey;
-use crate::odp::key::OdpKey;
+use crate::odp::key::{OdpKey, key_from_flow};
+use crate::odp::mask::mask_from_wildcards;
 use crate::odp::ufid::Ufid;
 use crate::snapshot::{Bridge, Bundle, Port, Snapshot, VlanMode};
 use crate::upcall::Udpif;
@@ -140,12 +141,18 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
         let verdict =
             if flow.ufid.is_none() { Verdict::Delete(DeleteReason::NotAdopted) } else { verdict };
         let ufid = flow.ufid.as_ref();
+        // A dump shows more attributes than a put may have: the flow is told in our own words.
+        let (mut key, mut mask) = (Vec::new(), Vec::new());
+        let support = &udpif.target.support;
+        let told = key_from_flow(&scratch.flow, support, &mut key)
+            .and_then(|()| mask_from_wildcards(&scratch.wc, &scratch.flow, support, &mut mask));
+        let verdict = if told.is_err() { Verdict::Delete(DeleteReason::Foreign) } else { verdict };
         let op = match verdict {
             Verdict::Keep => None,
             Verdict::Modify => Some(FlowOp::Modify {
                 ufid: ufid.map(|ufid| &ufid.0),
-                key: &flow.key,
-                mask: Some(&flow.mask),
+                key: &key,
+                mask: Some(&mask),
                 actions: scratch.out.actions.as_bytes(),
             }),
             Verdict::Delete(_) => {
@@ -158,7 +165,7 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
         }
         match (verdict, ufid) {
             (Verdict::Keep | Verdict::Modify, Some(ufid)) if done.is_ok() => {
-                insert(udpif, *ufid, flow, &scratch, now_ms);
+                insert(udpif, *ufid, (&key, &mask), flow.stats, &scratch, now_ms);
                 if verdict == Verdict::Keep {
                     adopted.kept += 1;
                 } else {
@@ -173,12 +180,19 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
     adopted
 }
 
-fn insert(udpif: &Udpif, ufid: Ufid, flow: &Found, scratch: &Scratch, now_ms: u64) {
+fn insert(
+    udpif: &Udpif,
+    ufid: Ufid,
+    (key, mask): (&[u8], &[u8]),
+    stats: UkeyStats,
+    scratch: &Scratch,
+    now_ms: u64,
+) {
     let mut shard = udpif.ukeys.shard(&ufid);
     shard.insert(&NewUkey {
         ufid,
-        key: &flow.key,
-        mask: &flow.mask,
+        key,
+        mask,
         actions: scratch.out.actions.as_bytes(),
         bridge: scratch.out.bridge,
         deps: &scratch.out.deps,
@@ -189,6 +203,6 @@ fn insert(udpif: &Udpif, ufid: Ufid, flow: &Found, scratch: &Scratch, now_ms: u6
     });
     if let Some(ukey) = shard.get_mut(&ufid) {
         ukey.state = UkeyState::Operational;
-        ukey.stats = flow.stats;
+        ukey.stats = stats;
     }
 }
