@@ -23,6 +23,8 @@ pub mod odp;
 
 pub mod datapath;
 
+pub mod classifier;
+
 pub mod ofproto;
 
 pub mod l2;
@@ -36,5 +38,7 @@ pub mod upcall;
 pub mod revalidate;
 
 pub mod bridge;
+
+pub mod daemon;
 
 pub mod standalone;

@@ -59,3 +59,11 @@ pub const UNIXCTL_CONNECTIONS_MAX: usize = 64;
 
 /// Clients that may wait to be accepted: the peer's figure.
 pub const UNIXCTL_BACKLOG: i32 = 64;
+
+/// Signals that may wait for the control thread; more of them ask for nothing new.
+pub const SIGNALS_PENDING_MAX: usize = 8;
+
+/// Subtables of one classifier for which a prefix trie tells one by one whether they are worth
+/// probing; for those beyond it knows only the prefix length. Bits on the stack of a lookup, a set
+/// for each trie: 1 KiB in all. Tables with more masks than this are rare and already slow.
+pub const CLASSIFIER_TRACKED_SUBTABLES: usize = 2048;

@@ -9,7 +9,7 @@ use rovs::bridge::switch::Switch;
 use rovs::datapath::fake::FakeKernel;
 use rovs::datapath::{Datapath, DumpDetail, FlowOp};
 use rovs::flow::EthAddr;
-use rovs::odp::ufid::UfidSecret;
+use rovs::odp::ufid::UfidHasher;
 use rovs::snapshot::Snapshot;
 use rovs::standalone;
 
@@ -46,8 +46,8 @@ impl World {
 
     fn start(&mut self) -> rovs::revalidate::adopt::Adopted {
         let datapath: Arc<dyn Datapath> = Arc::new(self.kernel.open("ovs-system", true).unwrap());
-        let secret = UfidSecret([7; 16]);
-        let mut switch = Switch::open(datapath.clone(), &self.config.settings, secret).unwrap();
+        let ufids = UfidHasher::new([7; 16]);
+        let mut switch = Switch::open(datapath.clone(), &self.config.settings, ufids).unwrap();
         let snapshot = self.reconcile(&*datapath);
         let adopted = switch.start(snapshot).unwrap();
         for bridge in self.config.bridges.keys() {

@@ -17,7 +17,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::attr::{Attr, AttrError, AttrWriter, Nest};
+use crate::attr::{Attr, AttrError, AttrWriter, NLA_F_NESTED, Nest};
 use crate::key::{KeyAttr, view};
 use crate::nsh::{halves, write_halves};
 use crate::uapi::*;
@@ -47,7 +47,8 @@ pub enum Action<'a> {
     /// Overwrite bits of a header.
     SetMasked(MaskedKeyAttr<'a>),
     /// Overwrite bits of a network service header: a list for
-    /// [`MaskedNshAttrs`](crate::nsh::MaskedNshAttrs).
+    /// [`MaskedNshAttrs`](crate::nsh::MaskedNshAttrs). Defined, and refused by every kernel: their
+    /// check takes the pairs for single values.
     SetMaskedNsh(&'a [u8]),
     /// Push a VLAN tag.
     PushVlan {
@@ -105,7 +106,8 @@ pub enum Action<'a> {
     PopEth,
     /// Forget the conntrack state.
     CtClear,
-    /// Push a network service header: a list for [`NshAttrs`](crate::nsh::NshAttrs).
+    /// Push a network service header: a list for [`NshAttrs`](crate::nsh::NshAttrs). On the wire
+    /// it is inside an `OVS_KEY_ATTR_NSH`, which the header file does not say.
     PushNsh(&'a [u8]),
     /// Pop the network service header.
     PopNsh,
@@ -195,7 +197,10 @@ impl<'a> Action<'a> {
             }
             OVS_ACTION_ATTR_POP_ETH => flag(Self::PopEth)?,
             OVS_ACTION_ATTR_CT_CLEAR => flag(Self::CtClear)?,
-            OVS_ACTION_ATTR_PUSH_NSH => Self::PushNsh(attr.value),
+            OVS_ACTION_ATTR_PUSH_NSH => match only(attr)? {
+                Attr { kind: OVS_KEY_ATTR_NSH, value } => Self::PushNsh(value),
+                _ => Self::unknown(attr),
+            },
             OVS_ACTION_ATTR_POP_NSH => flag(Self::PopNsh)?,
             OVS_ACTION_ATTR_METER => Self::Meter(attr.u32()?),
             OVS_ACTION_ATTR_CLONE => Self::Clone(attr.value),
@@ -317,6 +322,7 @@ impl<'a> Action<'a> {
             Self::Set(header) => nest(w, kind, |w| header.write(w)),
             Self::SetMasked(header) => nest(w, kind, |w| header.write(w)),
             Self::SetMaskedNsh(value) => nest(w, kind, |w| w.bytes(OVS_KEY_ATTR_NSH, value)),
+            Self::PushNsh(value) => nest(w, kind, |w| w.bytes(OVS_KEY_ATTR_NSH, value)),
             Self::PushVlan { tpid, tci } => w.bytes(
                 kind,
                 ovs_action_push_vlan { vlan_tpid: tpid.into(), vlan_tci: tci.into() }.as_bytes(),
@@ -361,16 +367,16 @@ impl<'a> Action<'a> {
             Self::DecTtl(actions) => {
                 nest(w, kind, |w| w.bytes(OVS_DEC_TTL_ATTR_ACTION, actions));
             }
-            Self::Psample { group, cookie } => nest(w, kind, |w| {
+            // Checked strictly, unlike all others.
+            Self::Psample { group, cookie } => nest(w, kind | NLA_F_NESTED, |w| {
                 w.u32(OVS_PSAMPLE_ATTR_GROUP, group);
                 if let Some(cookie) = cookie {
                     w.bytes(OVS_PSAMPLE_ATTR_COOKIE, cookie);
                 }
             }),
-            Self::Ct(value)
-            | Self::PushNsh(value)
-            | Self::Clone(value)
-            | Self::Unknown { value, .. } => w.bytes(kind, value),
+            Self::Ct(value) | Self::Clone(value) | Self::Unknown { value, .. } => {
+                w.bytes(kind, value)
+            }
         }
     }
 
@@ -523,7 +529,7 @@ fn nest(w: &mut AttrWriter<'_>, kind: u16, inside: impl FnOnce(&mut AttrWriter<'
     let _ = w.end(nest);
 }
 
-/// The one attribute that there must be inside a set action.
+/// The one attribute that there must be inside a set or push_nsh action.
 fn only(action: Attr<'_>) -> Result<Attr<'_>, AttrError> {
     let mut attrs = action.attrs();
     let header = attrs.next().ok_or(AttrError::Value { kind: action.kind })??;

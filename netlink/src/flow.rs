@@ -179,7 +179,9 @@ impl FlowId<'_> {
 pub enum IfExists {
     /// It fails with `EEXIST`.
     Fail,
-    /// It replaces the actions.
+    /// It replaces the actions. A flow with a ufid is only replaced if the key has no bits outside
+    /// the mask (else `ENOENT`: the kernel compares it with the key it has masked); [`FlowSet`]
+    /// does not mind.
     Replace,
 }
 

@@ -11,6 +11,7 @@
 
 pub mod ack;
 pub mod action;
+pub mod agree;
 pub mod attr;
 pub mod ct;
 pub mod ct_limit;

@@ -48,7 +48,9 @@ pub enum TunnelAttr<'a> {
     ErspanOpts(&'a [u8]),
     /// Bridge mode of a tunnel device.
     Ipv4InfoBridge,
-    /// An attribute that this version does not know, or padding.
+    /// Nothing: on some architectures the kernel puts it before the 64-bit id, to align that.
+    Pad,
+    /// An attribute that this version does not know.
     Unknown {
         /// Its type.
         kind: u16,
@@ -79,6 +81,7 @@ impl<'a> TunnelAttr<'a> {
             OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS => Self::VxlanOpts(attr.value),
             OVS_TUNNEL_KEY_ATTR_IPV6_SRC => Self::Ipv6Src(*attr.array()?),
             OVS_TUNNEL_KEY_ATTR_IPV6_DST => Self::Ipv6Dst(*attr.array()?),
+            OVS_TUNNEL_KEY_ATTR_PAD => flag(Self::Pad)?,
             OVS_TUNNEL_KEY_ATTR_ERSPAN_OPTS => Self::ErspanOpts(attr.value),
             OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE => flag(Self::Ipv4InfoBridge)?,
             kind => Self::Unknown { kind, value: attr.value },
@@ -92,7 +95,9 @@ impl<'a> TunnelAttr<'a> {
             Self::Id(v) => w.be64(kind, v),
             Self::Ipv4Src(v) | Self::Ipv4Dst(v) => w.bytes(kind, &v),
             Self::Tos(v) | Self::Ttl(v) => w.u8(kind, v),
-            Self::DontFragment | Self::Csum | Self::Oam | Self::Ipv4InfoBridge => w.flag(kind),
+            Self::DontFragment | Self::Csum | Self::Oam | Self::Pad | Self::Ipv4InfoBridge => {
+                w.flag(kind)
+            }
             Self::TpSrc(v) | Self::TpDst(v) => w.be16(kind, v),
             Self::Ipv6Src(v) | Self::Ipv6Dst(v) => w.bytes(kind, &v),
             Self::GeneveOpts(v)
@@ -121,6 +126,7 @@ impl<'a> TunnelAttr<'a> {
             Self::Ipv6Dst(_) => OVS_TUNNEL_KEY_ATTR_IPV6_DST,
             Self::ErspanOpts(_) => OVS_TUNNEL_KEY_ATTR_ERSPAN_OPTS,
             Self::Ipv4InfoBridge => OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE,
+            Self::Pad => OVS_TUNNEL_KEY_ATTR_PAD,
             Self::Unknown { kind, .. } => kind,
         }
     }

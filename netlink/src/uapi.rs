@@ -451,7 +451,7 @@ pub const OVS_ACTION_ATTR_PUSH_ETH: u16 = 14;
 pub const OVS_ACTION_ATTR_POP_ETH: u16 = 15;
 /// No argument.
 pub const OVS_ACTION_ATTR_CT_CLEAR: u16 = 16;
-/// Nested `OVS_NSH_KEY_ATTR_*`.
+/// One nested [`OVS_KEY_ATTR_NSH`] with the header to push.
 pub const OVS_ACTION_ATTR_PUSH_NSH: u16 = 17;
 /// No argument.
 pub const OVS_ACTION_ATTR_POP_NSH: u16 = 18;

@@ -14,8 +14,9 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::switch::Switch;
-use super::text::{FlowText, port_names};
+use super::text::{FlowText, dump_json, dump_line, in_port, port_names};
 use crate::datapath::{Datapath, DumpDetail, OdpPort, PortKind};
+use crate::odp::format::Style;
 use crate::odp::ufid::Ufid;
 use crate::revalidate::decide::{Scratch, retranslate_traced};
 use crate::snapshot::{Bridge, Dep, Snapshot};
@@ -322,7 +323,7 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
 fn upcall_ports(switch: &Switch, call: Call) -> Answer {
     let names = port_names(&*switch.datapath)?;
     let totals = switch.udpif.ports.totals();
-    let name = |port: OdpPort| names.get(&port.0).cloned().unwrap_or_else(|| port.to_string());
+    let name = |port: OdpPort| names.name(port.0).map_or_else(|| port.to_string(), str::to_owned);
     if call.format == Format::Json {
         let rows = totals.iter().map(|t| {
             json!({"port": name(t.port), "asked": t.asked, "served": t.served,
@@ -408,27 +409,24 @@ fn bridge_dump_flows(job: &Job, call: &Call) -> Answer {
 fn dump(job: &Job, call: &Call, only: Option<Arc<Bridge>>) -> Answer {
     let flag = |names: &[&str]| call.args.iter().any(|arg| names.contains(&arg.as_str()));
     let verbose = flag(&["-m", "--more"]);
-    let names = if flag(&["--names"]) || (verbose && !flag(&["--no-names"])) {
-        port_names(&*job.datapath)?
-    } else {
-        Default::default()
-    };
+    let by_name = flag(&["--names"]) || (verbose && !flag(&["--no-names"]));
+    let names = if by_name { Some(port_names(&*job.datapath)?) } else { None };
+    let style = Style { names: names.as_ref(), verbose };
     let now_ms = now_ms();
     let mut rows = Vec::new();
     let mut text = String::new();
     job.datapath.flow_dump(DumpDetail::Full, &mut |flow| {
         let of_bridge = only.as_ref().is_none_or(|bridge| {
-            super::text::in_port(flow.key.unwrap_or_default())
+            in_port(flow.key.unwrap_or_default())
                 .is_some_and(|odp| bridge.ports.iter().any(|port| port.odp == odp))
         });
         if !of_bridge {
             return;
         }
-        let line = FlowText::of_dump(flow, &names, verbose, now_ms);
         if call.format == Format::Json {
-            rows.push(line.to_json(flow, now_ms));
+            rows.push(dump_json(flow, style, now_ms));
         } else {
-            let _ = writeln!(text, "{}", line.line);
+            let _ = writeln!(text, "{}", dump_line(flow, style, now_ms));
         }
     })?;
     Ok(if call.format == Format::Json { Value::Array(rows).into() } else { text.into() })

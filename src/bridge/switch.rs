@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use super::config::SettingsConfig;
 use crate::datapath::{Datapath, DpError, UpcallPort};
 use crate::odp;
-use crate::odp::ufid::UfidSecret;
+use crate::odp::ufid::UfidHasher;
 use crate::revalidate::adopt::{Adopted, adopt_all};
 use crate::revalidate::{Revalidator, RoundStats};
 use crate::snapshot::{Dep, Snapshot};
@@ -42,13 +42,13 @@ impl Switch {
     pub fn open(
         datapath: Arc<dyn Datapath>,
         settings: &SettingsConfig,
-        secret: UfidSecret,
+        ufids: UfidHasher,
     ) -> Result<Self, DpError> {
         let udpif = Udpif::new(Target {
             families: datapath.families(),
             dp_ifindex: datapath.dp_ifindex(),
             support: odp_support(datapath.support()),
-            secret,
+            ufids,
         });
         apply_settings(&udpif.settings, settings);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);

@@ -15,13 +15,22 @@
 //! thread.
 
 pub mod extract;
+pub mod field;
+pub mod format;
+pub mod matching;
 pub mod mini;
+pub mod parse;
+pub mod port;
+mod presence;
 pub mod tracked;
 
 use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::field::Field;
+pub use self::matching::Match;
+pub use self::port::OfPort;
 pub use crate::packet::ethernet::EthAddr;
 pub use crate::packet::vlan::{VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
 pub use crate::packet::{Be16, Be32, Be64};

@@ -3,7 +3,8 @@
 //!
 //! Read in this order: [`key`] (packets: attributes ⇄ flow), [`mask`] (which bits matter:
 //! attributes ⇄ wildcards), [`action`] (what to do), [`cookie`] (what comes back with a packet that
-//! an action sends up), [`commit`] (the difference of two flows as actions).
+//! an action sends up), [`commit`] (the difference of two flows as actions), [`format`] (the peer
+//! tools' text), [`ufid`] (names of flows).
 //!
 //! What always holds: bytes from outside are parsed once and never make anything panic; what is
 //! encoded from a flow is accepted by the kernel that [`Support`] describes; port numbers here are
@@ -13,6 +14,7 @@
 pub mod action;
 pub mod commit;
 pub mod cookie;
+pub mod format;
 pub mod key;
 pub mod mask;
 pub mod ufid;

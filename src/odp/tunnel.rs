@@ -48,6 +48,7 @@ pub(super) fn read(
                 tnl.gbp_id = u16::from_be_bytes([id0, id1]).into();
             }
             TunnelAttr::ErspanOpts(v) => understood &= read_erspan(v, key, tnl),
+            TunnelAttr::Pad => {}
             TunnelAttr::Ipv4InfoBridge | TunnelAttr::Unknown { .. } => understood = false,
         }
     }

@@ -43,6 +43,7 @@ pub struct Server {
     path: PathBuf,
     listener: Option<std::os::unix::net::UnixListener>,
     registry: Registry,
+    busy: Rc<Cell<usize>>,
 }
 
 /// The control socket could not be made. The text is the peer's, which scripts look for.
@@ -61,7 +62,8 @@ impl Server {
     pub fn bind(path: &Path, registry: Registry) -> Result<Server, ServerError> {
         match listen_on(path) {
             Ok(listener) => {
-                Ok(Server { path: path.to_owned(), listener: Some(listener), registry })
+                let busy = Rc::default();
+                Ok(Server { path: path.to_owned(), listener: Some(listener), registry, busy })
             }
             Err(source) => {
                 let text = strerror(&source);
@@ -74,6 +76,11 @@ impl Server {
     /// The socket's name in the file system.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Requests that were read and whose answers are not yet sent; changes while the server runs.
+    pub fn busy(&self) -> Rc<Cell<usize>> {
+        self.busy.clone()
     }
 
     /// Serves clients until dropped. Must run inside a `LocalSet` of a current-thread runtime.
@@ -95,6 +102,7 @@ impl Server {
                         registry: self.registry.clone(),
                         format: Format::Text,
                         activity: activity.clone(),
+                        busy: self.busy.clone(),
                     };
                     let task = tokio::task::spawn_local(connection.run());
                     connections.add(Place { task: task.abort_handle(), activity });
@@ -219,6 +227,31 @@ struct Connection {
     registry: Registry,
     format: Format,
     activity: Rc<Activity>,
+    /// Of the whole server.
+    busy: Rc<Cell<usize>>,
+}
+
+/// Counts a request as long as it lives, also if its connection is closed meanwhile.
+struct InProgress {
+    activity: Rc<Activity>,
+    busy: Rc<Cell<usize>>,
+}
+
+impl InProgress {
+    fn begin(connection: &Connection) -> InProgress {
+        let (activity, busy) = (connection.activity.clone(), connection.busy.clone());
+        activity.touch();
+        activity.is_busy.set(true);
+        busy.set(busy.get() + 1);
+        InProgress { activity, busy }
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.activity.is_busy.set(false);
+        self.busy.set(self.busy.get().saturating_sub(1));
+    }
 }
 
 #[derive(Debug, Error)]
@@ -251,11 +284,10 @@ impl Connection {
         let mut chunk = vec![0; 4096];
         loop {
             while let Some(text) = self.framer.next_text()? {
-                self.activity.touch();
-                self.activity.is_busy.set(true);
+                let in_progress = InProgress::begin(self);
                 let answer = self.answer(Request::parse(&text)?).await;
                 self.stream.write_all(&answer).await?;
-                self.activity.is_busy.set(false);
+                drop(in_progress);
                 // A client that sends without end must not keep others waiting.
                 tokio::task::yield_now().await;
             }

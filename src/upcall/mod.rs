@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use crate::datapath::FamilyIds;
 use crate::l2::fdb::Learned;
 use crate::odp;
-use crate::odp::ufid::UfidSecret;
+use crate::odp::ufid::UfidHasher;
 use crate::snapshot::{Dep, Snapshot};
 use crate::xlate::Effect;
 
@@ -143,7 +143,7 @@ pub struct Target {
     /// What its keys may hold.
     pub support: odp::Support,
     /// What UFIDs are made with.
-    pub secret: UfidSecret,
+    pub ufids: UfidHasher,
 }
 
 impl Udpif {

@@ -54,6 +54,7 @@ pub struct Worker {
     key: Vec<u8>,
     mask: Vec<u8>,
     metadata: Vec<u8>,
+    name: Vec<u8>,
     /// Keys and actions of the batch's decisions.
     arena: Vec<u8>,
     decided: Vec<Decided>,
@@ -83,6 +84,7 @@ impl Worker {
             key: Vec::new(),
             mask: Vec::new(),
             metadata: Vec::new(),
+            name: Vec::new(),
             arena: Vec::new(),
             decided: Vec::new(),
             messages: MsgBuf::new(),
@@ -224,7 +226,9 @@ impl Worker {
             tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a megaflow: {error}");
             return;
         }
-        let ufid = Ufid::of_megaflow(&self.flow, &self.out.wc, &udpif.target.secret);
+        self.name.clear();
+        name_megaflow(&self.flow, &self.out.wc, &mut self.name);
+        let ufid = udpif.target.ufids.ufid(&self.name);
         let new = NewUkey {
             ufid,
             key: &self.key,
@@ -376,6 +380,18 @@ impl Worker {
         let doubtful: smallvec::SmallVec<[Ufid; 8]> = doubtful.collect();
         if !doubtful.is_empty() {
             udpif.changes.recheck(doubtful);
+        }
+    }
+}
+
+/// What a megaflow's UFID is a hash of: the significant bits of its key, and which bits those are.
+/// Every packet of the megaflow gives the same, so that the second is known as a duplicate.
+fn name_megaflow(flow: &Flow, wc: &FlowWildcards, out: &mut Vec<u8>) {
+    for (i, (value, mask)) in flow.words().iter().zip(wc.masks.words()).enumerate() {
+        if *mask != 0 {
+            out.push(i as u8);
+            out.extend_from_slice(&mask.to_ne_bytes());
+            out.extend_from_slice(&(value & mask).to_ne_bytes());
         }
     }
 }

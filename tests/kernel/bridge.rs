@@ -63,18 +63,22 @@ impl Setup {
         self
     }
 
-    /// Arguments of one `ovs-vsctl` transaction that makes an empty database say this.
-    pub fn vsctl(&self) -> Vec<String> {
+    /// Arguments of one `ovs-vsctl` transaction that makes a database say this, where bridges
+    /// and ports may be there already; `leftover` ports are taken away.
+    pub fn vsctl(&self, leftover: &[String]) -> Vec<String> {
         let mut argv: Vec<String> = Vec::new();
         let mut command = |words: &[&str]| {
             argv.push("--".into());
             argv.extend(words.iter().map(|w| (*w).to_string()));
         };
+        for port in leftover {
+            command(&["del-port", port]);
+        }
         for (key, value) in &self.other_config {
             command(&["set", "Open_vSwitch", ".", &format!("other_config:{key}={value}")]);
         }
         for bridge in &self.bridges {
-            command(&["add-br", &bridge.name]);
+            command(&["--may-exist", "add-br", &bridge.name]);
             let other = [
                 bridge.mac.map(|m| format!("hwaddr=\"{m}\"")),
                 bridge.mac_table_size.map(|n| format!("mac-table-size={n}")),
@@ -84,7 +88,8 @@ impl Setup {
                 command(&["set", "Bridge", &bridge.name, &format!("other_config:{setting}")]);
             }
             for port in &bridge.ports {
-                command(&["add-port", &bridge.name, &port.name]);
+                command(&["--may-exist", "add-port", &bridge.name, &port.name]);
+                command(&["clear", "Port", &port.name, "tag", "trunks", "vlan_mode"]);
                 if let Some(tag) = port.tag {
                     command(&["set", "Port", &port.name, &format!("tag={tag}")]);
                 }

@@ -20,7 +20,10 @@ impl Capture {
     pub fn start(host: &Host) -> Self {
         let file = PathBuf::from(format!("/run/capture-{}.pcap", host.ns));
         let path = file.to_string_lossy().into_owned();
-        let argv = host.argv(&["tcpdump", "-i", "eth0", "-Q", "in", "-s0", "-U", "-nw", &path]);
+        // Without immediate mode the last second of packets stays in the kernel at the end.
+        let listen = ["tcpdump", "--immediate-mode", "-i", "eth0", "-Q", "in", "-s0", "-U", "-nw"];
+        let mut argv = host.argv(&listen);
+        argv.push(&path);
         let mut child = Command::new(argv[0])
             .args(&argv[1..])
             .stderr(Stdio::piped())

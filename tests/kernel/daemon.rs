@@ -78,7 +78,7 @@ impl Daemon {
             Self::Peer(stock) => {
                 stock.start_server();
                 stock.start_daemon();
-                stock.vsctl(&setup.vsctl());
+                stock.vsctl(&setup.vsctl(&[]));
             }
             Self::Ours(ours) => {
                 std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
@@ -105,10 +105,15 @@ impl Daemon {
     pub fn configure(&mut self, setup: &Setup) {
         match self {
             Self::Peer(stock) => {
-                let mut argv = vec!["--".into(), "clear".into(), "Open_vSwitch".into()];
-                argv.extend([".".into(), "bridges".into(), "other_config".into()]);
-                argv.extend(setup.vsctl());
-                stock.vsctl(&argv);
+                let wanted = |name: &str| {
+                    setup.bridges.iter().flat_map(|b| &b.ports).any(|p| p.name == name)
+                };
+                let mut leftover = Vec::new();
+                for bridge in stock.list("list-br", None) {
+                    let ports = stock.list("list-ports", Some(&bridge));
+                    leftover.extend(ports.into_iter().filter(|p| !wanted(p)));
+                }
+                stock.vsctl(&setup.vsctl(&leftover));
             }
             Self::Ours(ours) => {
                 std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
@@ -235,7 +240,10 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log, last lines:");
-            for line in self.log().lines().rev().take(40).collect::<Vec<_>>().iter().rev() {
+            let log = self.log();
+            let telling = |l: &&str| !l.contains("Datapath supports") && !l.contains("|coverage");
+            let lines: Vec<_> = log.lines().filter(telling).collect();
+            for line in &lines[lines.len().saturating_sub(25)..] {
                 eprintln!("{line}");
             }
         }
@@ -301,6 +309,13 @@ impl Stock {
             std::thread::sleep(Duration::from_secs(3));
         }
         panic!("the stock daemon keeps counting no CPUs");
+    }
+
+    fn list(&self, command: &str, of: Option<&str>) -> Vec<String> {
+        let remote = format!("--db={}", self.remote());
+        let mut argv = vec!["ovs-vsctl", &remote, command];
+        argv.extend(of);
+        run(&argv).lines().map(str::to_string).collect()
     }
 
     /// One transaction; returns when the daemon has applied it.

@@ -47,9 +47,17 @@ impl Host {
     pub fn new(n: u8) -> Self {
         let host = Self::silent(n);
         host.exec(&["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0"]);
+        host.exec(&["sysctl", "-qw", "net.ipv6.conf.eth0.router_solicitations=0"]);
         host.exec(&["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0"]);
         host.exec(&["ip", "addr", "add", &format!("{}/24", host.ipv4()), "dev", "eth0"]);
         host.exec(&["ip", "addr", "add", &format!("{}/64", host.ipv6()), "dev", "eth0", "nodad"]);
+        host
+    }
+
+    /// Host `n` with 10.0.0.n/24 only.
+    pub fn ipv4_only(n: u8) -> Self {
+        let host = Self::silent(n);
+        host.exec(&["ip", "addr", "add", &format!("{}/24", host.ipv4()), "dev", "eth0"]);
         host
     }
 

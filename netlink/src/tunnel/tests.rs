@@ -33,7 +33,7 @@ fn every_attribute_reads_back() {
         TunnelAttr::VxlanOpts(&[]),
         TunnelAttr::Ipv6Src([1; 16]),
         TunnelAttr::Ipv6Dst([2; 16]),
-        TunnelAttr::Unknown { kind: OVS_TUNNEL_KEY_ATTR_PAD, value: &[] },
+        TunnelAttr::Pad,
         TunnelAttr::ErspanOpts(&[0; 12]),
         TunnelAttr::Ipv4InfoBridge,
         TunnelAttr::Unknown { kind: 17, value: &[1, 2, 3] },

@@ -134,3 +134,34 @@ proptest! {
         }
     }
 }
+
+/// Frames and what `ovs-ofctl parse-pcap` (3.1.0) wrote for them; `corpus.txt` beside this file, or another
+/// of the same form that the environment names.
+#[test]
+fn agrees_with_the_peer() {
+    let other = std::env::var("ROVS_EXTRACT_CORPUS").map(std::fs::read_to_string);
+    let corpus = match &other {
+        Ok(read) => read.as_deref().unwrap(),
+        Err(_) => include_str!("corpus.txt"),
+    };
+    let metadata = PacketMetadata { in_port: 0xffff, ..Default::default() };
+    let mut wrong = Vec::new();
+    for line in corpus.lines().filter(|line| !line.starts_with('#')) {
+        let (hex, expected) = line.split_once(' ').unwrap();
+        let frame: Vec<u8> = (0..hex.len() / 2)
+            .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
+            .collect();
+        let mut flow = Flow::ZERO;
+        extract(&frame, &metadata, VlanLimit::MAX, &mut flow);
+        let text = flow.to_string();
+        if text != expected {
+            wrong.push(format!("{hex}\n   ours {text}\n  peer's {expected}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(10)].join("\n")
+    );
+}

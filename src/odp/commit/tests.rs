@@ -415,7 +415,7 @@ fn nsh_is_pushed_with_its_key_around_it() {
         CommitOptions { pending_encap: true, nsh_md2: &[1, 2, 3, 4], ..CommitOptions::default() };
     commit_actions(&flow, &mut base, &mut actions, &mut wc, options);
     let Some(Ok(Action::PushNsh(value))) = actions.iter().next() else { panic!() };
-    // Header of the NSH key, base (4 + 8), metadata (4 + 4): as validate_push_nsh() wants it.
-    assert_eq!((value.len(), value[2]), (24, OVS_KEY_ATTR_NSH as u8));
+    // Inside the NSH key, without which it is no push_nsh: base (4 + 8), metadata (4 + 4).
+    assert_eq!((value.len(), value[2]), (20, OVS_NSH_KEY_ATTR_BASE as u8));
     assert_eq!(actions.iter().count(), 1);
 }
