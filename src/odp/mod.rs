@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`key`] (packets: attributes ⇄ flow), [`mask`] (which bits matter:
 //! attributes ⇄ wildcards), [`action`] (what to do), [`cookie`] (what comes back with a packet that
-//! an action sends up), [`commit`] (the difference of two flows as actions), [`format`] (the peer
+//! an action sends up), [`commit`] (the difference of two flows as actions), [`mod@format`] (the peer
 //! tools' text), [`ufid`] (names of flows).
 //!
 //! What always holds: bytes from outside are parsed once and never make anything panic; what is

@@ -101,7 +101,7 @@ fn put_attr(
             let mask = mask!(ErspanOpts, &[]);
             nested("erspan", list, |out| put_erspan(v, mask, verbose, out));
         }
-        TunnelAttr::Unknown { kind: OVS_TUNNEL_KEY_ATTR_PAD, .. } => {}
+        TunnelAttr::Pad => {}
         TunnelAttr::Unknown { kind, value } => {
             let out = list.item();
             put(out, format_args!("key{kind}("));
