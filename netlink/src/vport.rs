@@ -8,7 +8,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::attr::{Attr, AttrError, AttrWriter, OwnedAttr};
+use crate::attr::{Attr, AttrError, AttrWriter, Attrs, OwnedAttr};
 use crate::error::Error;
 use crate::family::Families;
 use crate::msg::{MsgBuf, MsgError, MsgFlags, MsgHead, MsgWriter, split_ovs_header};
@@ -106,9 +106,7 @@ impl TunnelOptions {
             let a = a?;
             match a.kind {
                 OVS_TUNNEL_ATTR_DST_PORT => options.dst_port = Some(a.u16()?),
-                OVS_TUNNEL_ATTR_EXTENSION => {
-                    options.gbp = a.attrs().find_kind(OVS_VXLAN_EXT_GBP)?.is_some();
-                }
+                OVS_TUNNEL_ATTR_EXTENSION if is_gbp(a.attrs()) => options.gbp = true,
                 _ => options.unknown.push(a.into()),
             }
         }
@@ -415,6 +413,13 @@ fn begin<'b>(buf: &'b mut MsgBuf, head: MsgHead, id: VportId<'_>) -> MsgWriter<'
             w
         }
     }
+}
+
+/// Whether a list of extensions is the group policy alone, the only one that exists.
+fn is_gbp(mut extensions: Attrs<'_>) -> bool {
+    let first = extensions.next();
+    matches!(first, Some(Ok(a)) if a.kind == OVS_VXLAN_EXT_GBP && a.value.is_empty())
+        && extensions.next().is_none()
 }
 
 /// The kernel refuses an empty list; a single 0 means no upcalls.
