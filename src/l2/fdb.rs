@@ -179,7 +179,7 @@ impl Fdb {
             if let Some(entry) = table.entries.get(&key)
                 && table.alive(entry, now_ms)
                 && entry.bundle == bundle
-                && !(grat_arp && !bond)
+                && (!grat_arp || bond)
             {
                 entry.used_ms.fetch_max(now_ms, Ordering::Relaxed);
                 return Learned::Refreshed;

@@ -34,6 +34,11 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Bytes held for values, used or not.
     pub fn capacity_bytes(&self) -> usize {
         self.chunks.iter().flatten().count() * CHUNK * size_of::<Option<T>>()
@@ -130,7 +135,7 @@ mod tests {
         for place in &places {
             slab.remove(*place);
         }
-        assert_eq!((slab.len(), slab.capacity_bytes()), (0, 0));
+        assert_eq!((slab.is_empty(), slab.capacity_bytes()), (true, 0));
         for n in 0..10_000 {
             slab.insert(n);
         }
