@@ -39,6 +39,20 @@ pub const UPCALL_RCVBUF_BYTES: usize = 4 << 20;
 /// Port or device events that a reader may fall behind before it has to ask for everything anew.
 pub const PORT_EVENTS_MAX: usize = 4096;
 
+/// Receive buffer of a socket for requests to the datapath, in bytes: answers to a whole batch of
+/// flow operations (doubled by the kernel, some 4 KiB each) fit.
+pub const REQUEST_RCVBUF_BYTES: usize = 1 << 20;
+
+/// Flow operations sent by one system call. The gain per operation is gone beyond some tens; the
+/// kernel holds its lock for each operation singly.
+pub const FLOW_OPS_BATCH: usize = 64;
+
+/// Times that a dump which changes interrupt is started anew.
+pub const DUMP_ATTEMPTS: u32 = 8;
+
+/// Sockets for requests kept open while nobody needs them: one a thread that dumps or changes flows.
+pub const IDLE_SOCKETS_MAX: usize = 16;
+
 /// Longest field of a log pattern (`%-9999m`). Longer than any sensible column; a typing mistake
 /// must not fill the disk.
 pub const VLOG_FIELD_WIDTH_MAX: usize = 512;
