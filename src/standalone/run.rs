@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
+use super::port_watch::PortWatch;
 use super::{ConfigError, load};
 use crate::bridge::commands::{self, Current};
 use crate::bridge::config::Config;
@@ -22,7 +22,7 @@ use crate::bridge::reconcile::{Device, Reconciler, bridge_mac};
 use crate::bridge::switch::Switch;
 use crate::daemon::{Control, Event, Fatal};
 use crate::datapath::kernel::{KernelDatapath, KernelOptions};
-use crate::datapath::{Datapath, DpError, PortEvents};
+use crate::datapath::{Datapath, DpError};
 use crate::memory;
 use crate::netdev;
 use crate::odp::ufid::UfidHasher;
@@ -35,18 +35,19 @@ const DATAPATH: &str = "ovs-system";
 /// # Errors
 /// When the file is refused at the start, or there is no datapath to begin with.
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
-    let config = load(&file).map_err(|error| Fatal::new(refusal(&file, &error)))?;
+    let config = load(&file).map_err(|error| Fatal::logged("bridge", refusal(&file, &error)))?;
     let mut running = Running::new(file, config);
     commands::register(control.registry(), &running.current);
     provide_memory(&control, &running.current);
-    running.open().map_err(|error| {
-        Fatal::new(format!("{error}; {}", error.remedy()))
-    })?;
+    running
+        .open()
+        .map_err(|error| Fatal::logged("dpif", format!("{error}; {}", error.remedy())))?;
     control.ready();
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let ports_changed = running.port_watch.changed();
         tokio::select! {
             event = control.event() => match event {
                 Event::End(end) => {
@@ -55,7 +56,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
                 }
                 Event::Reload => running.reload(),
             },
-            () = running.ports_changed() => running.reconcile_or_note(),
+            () = ports_changed.notified() => running.reconcile_or_note(),
             _ = tick.tick() => running.tick(),
         }
     }
@@ -85,22 +86,14 @@ struct Running {
     current: Current,
     reconciler: Reconciler,
     devices: Vec<Device>,
-    port_events: Option<AsyncFd<Events>>,
+    /// Woken when the datapath's ports were changed.
+    port_watch: PortWatch,
     ufids: UfidHasher,
     machine_id: String,
     /// What is missing and why, so that each is logged once.
     missing: BTreeMap<String, String>,
     /// The last failure logged of the datapath as a whole.
     failure: Option<String>,
-}
-
-/// Port events, with the descriptor that says when there are some.
-struct Events(Box<dyn PortEvents>);
-
-impl std::os::fd::AsRawFd for Events {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.fd().as_raw_fd()
-    }
 }
 
 impl Running {
@@ -112,7 +105,7 @@ impl Running {
             current: Rc::new(RefCell::new(None)),
             reconciler: Reconciler::default(),
             devices: Vec::new(),
-            port_events: None,
+            port_watch: PortWatch::default(),
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
             machine_id: read("/etc/machine-id"),
             missing: BTreeMap::new(),
@@ -124,19 +117,8 @@ impl Running {
     fn open(&mut self) -> Result<(), DpError> {
         let datapath = KernelDatapath::open_with(DATAPATH, true, KernelOptions::from_env())?;
         let datapath: Arc<dyn Datapath> = Arc::new(datapath);
-        self.port_events = match datapath.watch_ports().map(|events| AsyncFd::new(Events(events))) {
-            Ok(Ok(events)) => Some(events),
-            Ok(Err(error)) => {
-                tracing::warn!(target: "bridge", "no port events: {error}");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(target: "bridge", "no port events: {error}");
-                None
-            }
-        };
-        let mut switch =
-            Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
+        self.port_watch = PortWatch::start(&*datapath);
+        let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
         let mut changes = Vec::new();
         self.devices = devices();
         let (snapshot, report) =
@@ -295,34 +277,14 @@ impl Running {
         }
         self.failure = Some(text);
         if error.is_gone() {
-            self.port_events = None;
+            self.port_watch = PortWatch::default();
             drop(self.current.borrow_mut().take());
-        }
-    }
-
-    /// Comes back when the datapath's ports were changed by somebody else.
-    async fn ports_changed(&mut self) {
-        let Some(events) = &mut self.port_events else {
-            return std::future::pending().await;
-        };
-        let mut changed = false;
-        while !changed {
-            let Ok(mut guard) = events.readable_mut().await else {
-                return std::future::pending().await;
-            };
-            if guard.get_inner_mut().0.read(&mut |_| changed = true).is_err() {
-                // There will be no more: the clock notices what happens from now on.
-                drop(guard);
-                self.port_events = None;
-                return;
-            }
-            guard.clear_ready();
         }
     }
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.
     fn end(&mut self, cleanup: bool) {
-        self.port_events = None;
+        self.port_watch = PortWatch::default();
         let Some(switch) = self.current.borrow_mut().take() else {
             return;
         };
