@@ -80,3 +80,15 @@ unpacked() {
         exit 1
     ) 9>"$CACHE/unpack.lock" || die "no kernel, no lab: see $CACHE/apt.log"
 }
+
+# need_rust: makes sure of a Rust that is new enough; the distribution's may not be.
+need_rust() {
+    export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+    local want have
+    want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have=$(cargo --version 2>/dev/null | awk '{print $2}')
+    if [ -z "$have" ] || [ "$(printf '%s\n' "$want" "$have" | sort -V | head -1)" != "$want" ]; then
+        die "needs Rust $want or later (here: ${have:-none}); get it with
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    fi
+}
