@@ -25,4 +25,20 @@ pub mod datapath;
 
 pub mod classifier;
 
+pub mod ofproto;
+
+pub mod l2;
+
+pub mod snapshot;
+
+pub mod xlate;
+
+pub mod upcall;
+
+pub mod revalidate;
+
+pub mod bridge;
+
 pub mod daemon;
+
+pub mod standalone;

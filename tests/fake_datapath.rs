@@ -37,10 +37,6 @@ impl World for FakeKernel {
     fn delete_datapath(&self) {
         assert!(self.delete_datapath(NAME));
     }
-
-    fn has_conntrack(&self) -> bool {
-        true
-    }
 }
 
 #[test]

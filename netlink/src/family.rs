@@ -37,7 +37,9 @@ impl Family {
         self.groups.iter().find(|(n, _)| n == name).map(|(_, id)| *id)
     }
 
-    fn from_ctrl(message: &GenlCtrl) -> Option<Self> {
+    /// Parses a family's description by `nlctrl`; `None` when it is something else.
+    pub fn parse(genl: Genl<'_>) -> Option<Self> {
+        let message = parse(genl)?;
         let mut family = Self::default();
         for attr in &message.nlas {
             match attr {
@@ -170,7 +172,7 @@ pub fn resolve(socket: &mut Socket, name: &'static str) -> Result<Option<Family>
         result => result.and_then(|m| m.map(|m| m.genl()).transpose().map_err(Error::from)),
     };
     match reply {
-        Ok(genl) => Ok(genl.and_then(|genl| parse(genl)).and_then(|m| Family::from_ctrl(&m))),
+        Ok(genl) => Ok(genl.and_then(Family::parse)),
         Err(source) => Err(FamilyError::Exchange { name, source }),
     }
 }

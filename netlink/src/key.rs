@@ -137,7 +137,7 @@ pub enum KeyAttr<'a> {
     /// Recirculation id; 0 for a packet fresh from its port.
     RecircId(u32),
     /// Label stack entries, outermost first, 4 bytes each: see [`mpls_lses`]. Linux gives and takes
-    /// up to three.
+    /// up to three; the mask of a flow that matches none of the stack has none.
     Mpls(&'a [u8]),
     /// `OVS_CS_F_*`.
     CtState(u32),
@@ -200,7 +200,7 @@ impl<'a> KeyAttr<'a> {
     ///
     /// # Errors
     /// [`AttrError::Size`] when a known attribute does not have exactly the kernel's size (a whole
-    /// number of label stack entries, at least one, for MPLS).
+    /// number of label stack entries for MPLS).
     pub fn parse(attr: Attr<'a>) -> Result<Self, AttrError> {
         Ok(match attr.kind {
             OVS_KEY_ATTR_ENCAP => Self::Encap(attr.value),
@@ -467,8 +467,8 @@ where
 
 fn label_stack(attr: Attr<'_>) -> Result<&[u8], AttrError> {
     let got = attr.value.len();
-    if got == 0 || !got.is_multiple_of(4) {
-        let expected = got.next_multiple_of(4).max(4);
+    if !got.is_multiple_of(4) {
+        let expected = got.next_multiple_of(4);
         return Err(AttrError::Size { kind: attr.kind, expected, got });
     }
     Ok(attr.value)

@@ -1,7 +1,7 @@
 //! The family `ovs_meter` (Linux 4.15): rate limits that the METER action names by number.
 //!
-//! What always holds: a [`Meter`] written again gives the attributes that it was parsed from, those
-//! this crate does not know included (at the end).
+//! What always holds: a [`Meter`] and a [`MeterConfig`] written again give the attributes that they
+//! were parsed from; of a meter those this crate does not know included (at the end).
 //!
 //! Control side, any thread. Source: `include/uapi/linux/openvswitch.h`, `enum ovs_meter_cmd`,
 //! `enum ovs_meter_attr`, `enum ovs_band_attr`; `net/openvswitch/meter.c`.
@@ -44,68 +44,89 @@ impl BandType {
 }
 
 /// One rate of a meter; the highest that is exceeded applies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Band {
     /// What happens beyond the rate.
     pub ty: BandType,
-    /// Kilobits or packets per second, as [`Meter::kbps`] says; absent in features.
-    pub rate: Option<u32>,
+    /// Kilobits or packets per second, as [`MeterConfig::kbps`] says.
+    pub rate: u32,
     /// Kilobits or packets that may pass at once.
-    pub burst: Option<u32>,
-    /// What this band was applied to; absent in requests.
-    pub stats: Option<FlowStats>,
+    pub burst: u32,
 }
 
-impl Band {
-    fn parse(attrs: Attrs<'_>) -> Result<Self, AttrError> {
-        let (mut ty, mut rate, mut burst, mut stats) = (None, None, None, None);
+/// A meter as it is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeterConfig {
+    /// Its number in the datapath.
+    pub id: u32,
+    /// Rates count kilobits if set, packets if not.
+    pub kbps: bool,
+    /// Start with counters of zero, where a meter that replaces another otherwise goes on with its
+    /// counters.
+    pub clear: bool,
+    /// Its rates.
+    pub bands: Vec<Band>,
+}
+
+impl MeterConfig {
+    /// Parses what follows the generic netlink header of a request.
+    ///
+    /// # Errors
+    /// [`MsgError`] when it is malformed, has no id, or a band lacks something.
+    pub fn parse(body: &[u8]) -> Result<Self, MsgError> {
+        let (_, attrs) = split_ovs_header(body)?;
+        let (mut config, mut id) = (Self::default(), None);
         for a in attrs {
             let a = a?;
             match a.kind {
-                OVS_BAND_ATTR_TYPE => ty = Some(BandType::from_u32(a.u32()?)),
-                OVS_BAND_ATTR_RATE => rate = Some(a.u32()?),
-                OVS_BAND_ATTR_BURST => burst = Some(a.u32()?),
-                OVS_BAND_ATTR_STATS => stats = Some(parse_stats(&a)?),
+                OVS_METER_ATTR_ID => id = Some(a.u32()?),
+                OVS_METER_ATTR_KBPS => config.kbps = true,
+                OVS_METER_ATTR_CLEAR => config.clear = true,
+                OVS_METER_ATTR_BANDS => {
+                    let bands = a.attrs().map(|band| parse_band(band?.attrs()));
+                    config.bands = bands.collect::<Result<_, _>>()?;
+                }
                 _ => {}
             }
         }
-        // The kernel tells a meter's bands by their statistics alone.
-        Ok(Self { ty: ty.unwrap_or(BandType::Drop), rate, burst, stats })
+        config.id = id.ok_or(AttrError::Missing { kind: OVS_METER_ATTR_ID })?;
+        Ok(config)
     }
 
-    fn write(&self, w: &mut AttrWriter<'_>) {
-        let nest = w.begin(OVS_BAND_ATTR_UNSPEC);
-        w.u32(OVS_BAND_ATTR_TYPE, self.ty.to_u32());
-        if let Some(rate) = self.rate {
-            w.u32(OVS_BAND_ATTR_RATE, rate);
+    /// Writes the attributes.
+    pub fn write(&self, w: &mut AttrWriter<'_>) {
+        w.u32(OVS_METER_ATTR_ID, self.id);
+        if self.kbps {
+            w.flag(OVS_METER_ATTR_KBPS);
         }
-        if let Some(burst) = self.burst {
-            w.u32(OVS_BAND_ATTR_BURST, burst);
+        if self.clear {
+            w.flag(OVS_METER_ATTR_CLEAR);
         }
-        if let Some(stats) = self.stats {
-            write_stats(OVS_BAND_ATTR_STATS, stats, w);
+        // The kernel insists on the list, even on an empty one. The writer remembers a failure to
+        // end a nest and tells it at the end.
+        let nest = w.begin(OVS_METER_ATTR_BANDS);
+        for band in &self.bands {
+            let nest = w.begin(OVS_BAND_ATTR_UNSPEC);
+            w.u32(OVS_BAND_ATTR_TYPE, band.ty.to_u32());
+            w.u32(OVS_BAND_ATTR_RATE, band.rate);
+            w.u32(OVS_BAND_ATTR_BURST, band.burst);
+            let _ = w.end(nest);
         }
-        // The writer remembers a failure and tells it at the end.
         let _ = w.end(nest);
     }
 }
 
-/// A meter as the kernel describes it, or as it is to be.
+/// A meter as the kernel tells it: by its counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meter {
     /// Its number in the datapath.
     pub id: u32,
-    /// Rates count kilobits if set, packets if not. The kernel does not tell, it only takes it.
-    pub kbps: bool,
-    /// In a request: start with counters of zero, where a meter that replaces another otherwise
-    /// goes on with its counters.
-    pub clear: bool,
     /// What went through it.
     pub stats: Option<FlowStats>,
     /// When it was last used, in milliseconds of the monotonic clock.
     pub used_ms: Option<u64>,
-    /// Its rates.
-    pub bands: Vec<Band>,
+    /// What each band was applied to, in the order they were given.
+    pub bands: Option<Vec<FlowStats>>,
     /// Attributes that this crate does not know.
     pub unknown: Vec<OwnedAttr>,
 }
@@ -122,11 +143,12 @@ impl Meter {
             let a = a?;
             match a.kind {
                 OVS_METER_ATTR_ID => id = Some(a.u32()?),
-                OVS_METER_ATTR_KBPS => meter.kbps = true,
-                OVS_METER_ATTR_CLEAR => meter.clear = true,
                 OVS_METER_ATTR_STATS => meter.stats = Some(parse_stats(&a)?),
                 OVS_METER_ATTR_USED => meter.used_ms = Some(a.u64()?),
-                OVS_METER_ATTR_BANDS => meter.bands = parse_bands(&a)?,
+                OVS_METER_ATTR_BANDS => {
+                    let bands = a.attrs().map(|band| parse_band_stats(&band?));
+                    meter.bands = Some(bands.collect::<Result<_, _>>()?);
+                }
                 OVS_METER_ATTR_PAD => {}
                 _ => meter.unknown.push(a.into()),
             }
@@ -135,24 +157,22 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Writes the attributes.
+    /// Writes the attributes as the kernel does: for made-up kernels and recordings.
     pub fn write(&self, w: &mut AttrWriter<'_>) {
         w.u32(OVS_METER_ATTR_ID, self.id);
-        if self.kbps {
-            w.flag(OVS_METER_ATTR_KBPS);
-        }
-        if self.clear {
-            w.flag(OVS_METER_ATTR_CLEAR);
-        }
         if let Some(stats) = self.stats {
             write_stats(OVS_METER_ATTR_STATS, stats, w);
         }
         if let Some(used) = self.used_ms {
             w.u64(OVS_METER_ATTR_USED, used);
         }
-        if !self.bands.is_empty() {
+        if let Some(bands) = &self.bands {
             let nest = w.begin(OVS_METER_ATTR_BANDS);
-            self.bands.iter().for_each(|band| band.write(w));
+            for &stats in bands {
+                let nest = w.begin(OVS_BAND_ATTR_UNSPEC);
+                write_stats(OVS_BAND_ATTR_STATS, stats, w);
+                let _ = w.end(nest);
+            }
             let _ = w.end(nest);
         }
         self.unknown.iter().for_each(|a| w.bytes(a.kind, &a.value));
@@ -184,7 +204,11 @@ impl MeterFeatures {
                 OVS_METER_ATTR_MAX_METERS => features.max_meters = a.u32()?,
                 OVS_METER_ATTR_MAX_BANDS => features.max_bands = a.u32()?,
                 OVS_METER_ATTR_BANDS => {
-                    features.band_types = parse_bands(&a)?.into_iter().map(|b| b.ty).collect();
+                    for band in a.attrs() {
+                        if let Some(ty) = band?.attrs().find_kind(OVS_BAND_ATTR_TYPE)? {
+                            features.band_types.push(BandType::from_u32(ty.u32()?));
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -215,13 +239,13 @@ pub fn set(
     socket: &mut Socket,
     family: &Family,
     dp_ifindex: u32,
-    meter: &Meter,
+    meter: &MeterConfig,
 ) -> Result<Meter, Error> {
     let mut buf = request(family, OVS_METER_CMD_SET, dp_ifindex, |w| meter.write(w))?;
     socket.fetch(&mut buf, Meter::parse)
 }
 
-/// A meter's counters; of the bands only those.
+/// A meter's counters. The kernel does not tell its rates.
 ///
 /// # Errors
 /// [`Error::Kernel`] with `ENOENT` when there is none; otherwise as for [`Socket::transact`].
@@ -269,8 +293,20 @@ fn request(
     Ok(buf)
 }
 
-fn parse_bands(nest: &Attr<'_>) -> Result<Vec<Band>, AttrError> {
-    nest.attrs().map(|band| Band::parse(band?.attrs())).collect()
+fn parse_band(attrs: Attrs<'_>) -> Result<Band, AttrError> {
+    let find = |kind| match attrs.clone().find_kind(kind)? {
+        Some(a) => a.u32(),
+        None => Err(AttrError::Missing { kind }),
+    };
+    let ty = BandType::from_u32(find(OVS_BAND_ATTR_TYPE)?);
+    Ok(Band { ty, rate: find(OVS_BAND_ATTR_RATE)?, burst: find(OVS_BAND_ATTR_BURST)? })
+}
+
+fn parse_band_stats(band: &Attr<'_>) -> Result<FlowStats, AttrError> {
+    match band.attrs().find_kind(OVS_BAND_ATTR_STATS)? {
+        Some(a) => parse_stats(&a),
+        None => Err(AttrError::Missing { kind: OVS_BAND_ATTR_STATS }),
+    }
 }
 
 fn parse_stats(a: &Attr<'_>) -> Result<FlowStats, AttrError> {

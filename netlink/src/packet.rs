@@ -114,6 +114,47 @@ impl<'a> Upcall<'a> {
         Ok(upcall)
     }
 
+    /// Appends the message as the kernel sends it, but for padding after the packet: for made-up
+    /// kernels and recordings. [`Self::attrs`] is left out.
+    ///
+    /// # Errors
+    /// [`AttrError::TooLong`]; the buffer is as before then.
+    pub fn append(&self, buf: &mut MsgBuf, family: u16) -> Result<(), AttrError> {
+        let mut w = buf.begin(MsgHead {
+            family,
+            cmd: match self.cmd {
+                UpcallCmd::Miss => OVS_PACKET_CMD_MISS,
+                UpcallCmd::Action => OVS_PACKET_CMD_ACTION,
+            },
+            version: OVS_PACKET_VERSION,
+            flags: MsgFlags::empty(),
+            seq: 0,
+            dp_ifindex: self.dp_ifindex,
+        });
+        let attrs = w.attrs();
+        attrs.bytes(OVS_PACKET_ATTR_KEY, self.key);
+        for (kind, value) in [
+            (OVS_PACKET_ATTR_USERDATA, self.userdata),
+            (OVS_PACKET_ATTR_EGRESS_TUN_KEY, self.egress_tun_key),
+            (OVS_PACKET_ATTR_ACTIONS, self.actions),
+        ] {
+            if let Some(value) = value {
+                attrs.bytes(kind, value);
+            }
+        }
+        if let Some(mru) = self.mru {
+            attrs.u16(OVS_PACKET_ATTR_MRU, mru);
+        }
+        if let Some(len) = self.len {
+            attrs.u32(OVS_PACKET_ATTR_LEN, len);
+        }
+        if let Some(hash) = self.hash {
+            attrs.u64(OVS_PACKET_ATTR_HASH, hash);
+        }
+        attrs.bytes(OVS_PACKET_ATTR_PACKET, self.packet);
+        w.finish()
+    }
+
     /// Walks all attributes, known and unknown.
     pub const fn attrs(&self) -> Attrs<'a> {
         Attrs::new(self.attrs)

@@ -8,7 +8,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::attr::{Attr, AttrError, AttrWriter, OwnedAttr};
+use crate::attr::{Attr, AttrError, AttrWriter, Attrs, OwnedAttr};
 use crate::error::Error;
 use crate::family::Families;
 use crate::msg::{MsgBuf, MsgError, MsgFlags, MsgHead, MsgWriter, split_ovs_header};
@@ -106,9 +106,7 @@ impl TunnelOptions {
             let a = a?;
             match a.kind {
                 OVS_TUNNEL_ATTR_DST_PORT => options.dst_port = Some(a.u16()?),
-                OVS_TUNNEL_ATTR_EXTENSION => {
-                    options.gbp = a.attrs().find_kind(OVS_VXLAN_EXT_GBP)?.is_some();
-                }
+                OVS_TUNNEL_ATTR_EXTENSION if is_gbp(a.attrs()) => options.gbp = true,
                 _ => options.unknown.push(a.into()),
             }
         }
@@ -250,7 +248,7 @@ pub enum VportId<'a> {
 pub struct VportNew<'a> {
     /// The datapath.
     pub dp_ifindex: u32,
-    /// The number it is to have; `None` lets the kernel choose.
+    /// The number it is to have, from 1 to 65,534; `None` lets the kernel choose.
     pub port_no: Option<u32>,
     /// Its type.
     pub ty: VportType,
@@ -258,9 +256,10 @@ pub struct VportNew<'a> {
     pub name: &'a str,
     /// Tunnel options.
     pub options: Option<&'a TunnelOptions>,
-    /// Port ids for its upcalls; empty for none.
+    /// Port ids for its upcalls, at most as many as there can be CPUs (`EINVAL`); empty for none.
     pub upcall_pids: &'a [u32],
-    /// Ifindex for an internal port's device (Linux 6.7); older kernels ignore it.
+    /// Ifindex for an internal port's device (Linux 6.7); older kernels ignore it. For a port of
+    /// another type it is refused (`EOPNOTSUPP`).
     pub ifindex: Option<u32>,
 }
 
@@ -301,7 +300,7 @@ impl VportNew<'_> {
 pub struct VportSet<'a> {
     /// The port.
     pub id: VportId<'a>,
-    /// Port ids for its upcalls; empty for none.
+    /// Port ids for its upcalls, as in [`VportNew::upcall_pids`].
     pub upcall_pids: Option<&'a [u32]>,
     /// Tunnel options.
     pub options: Option<&'a TunnelOptions>,
@@ -415,6 +414,13 @@ fn begin<'b>(buf: &'b mut MsgBuf, head: MsgHead, id: VportId<'_>) -> MsgWriter<'
             w
         }
     }
+}
+
+/// Whether a list of extensions is the group policy alone, the only one that exists.
+fn is_gbp(mut extensions: Attrs<'_>) -> bool {
+    let first = extensions.next();
+    matches!(first, Some(Ok(a)) if a.kind == OVS_VXLAN_EXT_GBP && a.value.is_empty())
+        && extensions.next().is_none()
 }
 
 /// The kernel refuses an empty list; a single 0 means no upcalls.

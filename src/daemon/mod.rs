@@ -21,6 +21,7 @@ pub mod pidfile;
 mod run;
 mod signals;
 mod stage;
+mod systemd;
 mod title;
 mod user;
 
@@ -277,6 +278,19 @@ fn control_path(options: &Options, dirs: &Dirs, program: &str) -> Option<PathBuf
             Some(dirs.in_run(Path::new(&name)))
         }
     }
+}
+
+/// The control socket of a running daemon, found as `ovs-appctl --target` finds it: a socket by
+/// its absolute path, or a program by its pidfile in the run directory.
+///
+/// # Errors
+/// What [`pidfile::read`] said.
+pub fn control_socket(dirs: &Dirs, target: &str) -> std::io::Result<PathBuf> {
+    if target.starts_with('/') {
+        return Ok(PathBuf::from(target));
+    }
+    let pid = pidfile::read(&dirs.in_run(Path::new(&format!("{target}.pid"))))?;
+    Ok(dirs.in_run(Path::new(&format!("{target}.{pid}.ctl"))))
 }
 
 /// Keeps all memory that is touched in RAM.

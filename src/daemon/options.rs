@@ -56,7 +56,7 @@ pub struct Options {
     /// Start again after a crash.
     #[arg(long)]
     pub monitor: bool,
-    /// USER[:GROUP] to run as.
+    /// `USER[:GROUP]` to run as.
     #[arg(long)]
     pub user: Option<String>,
     /// Logging levels; carried out while the command line is read.

@@ -6,7 +6,7 @@
 
 use super::signals::{AsyncSignals, die_of};
 use super::stage::{Parent, close_standard_fds};
-use super::{Daemon, Exit, Fatal, control_path, signals};
+use super::{Daemon, Exit, Fatal, control_path, signals, systemd};
 use crate::coverage;
 use crate::memory::{Memory, Watch};
 use crate::strerror::strerror;
@@ -90,6 +90,7 @@ impl Control {
         if let Some(parent) = self.0.parent.take() {
             parent.notify();
         }
+        systemd::notify(&format!("READY=1\nMAINPID={}", std::process::id()));
         if self.0.options.detach {
             if !self.0.options.no_chdir {
                 let _ = std::env::set_current_dir("/");
@@ -113,6 +114,7 @@ impl Control {
 
     /// Asks the switch to end.
     pub fn end(&self, end: End) {
+        systemd::notify("STOPPING=1");
         let cleanup = end.cleanup || self.0.end.get().is_some_and(|already| already.cleanup);
         self.0.end.set(Some(End { cleanup }));
         self.0.changed.notify_waiters();

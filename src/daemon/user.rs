@@ -2,7 +2,8 @@
 //!
 //! What always holds: afterwards the process has no supplementary groups, neither the real,
 //! effective nor saved id of root, and only the capabilities named here. Capabilities belong to
-//! threads: call [`Identity::assume`] before the first thread is started.
+//! threads: call [`Identity::assume`] before the first thread is started. Only the daemon changes
+//! user; its monitor stays root, because it must start the next daemon, and does nothing but wait.
 
 use super::fatal::Fatal;
 use crate::vlog::Vlog;

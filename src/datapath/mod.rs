@@ -13,6 +13,7 @@
 
 pub mod error;
 pub mod fake;
+pub mod kernel;
 pub mod port;
 pub mod support;
 
@@ -91,6 +92,10 @@ pub trait Datapath: Send + Sync {
     /// Directs upcalls anew after CPUs came or went; true when the number of handlers wanted
     /// has changed, so that the caller should open them anew.
     fn refresh_cpus(&self) -> Result<bool, DpError>;
+
+    /// What a userspace action for packets of `port` names as its receiver: `u32::MAX` under per-CPU
+    /// dispatch, where the kernel chooses; else a handler's port id, which changes with the handlers.
+    fn upcall_pid(&self, port: OdpPort) -> u32;
 
     /// Adds a port, with the number `want` if given, and returns its number.
     fn port_add(
@@ -233,7 +238,8 @@ pub struct MaskStats {
 /// A port that came or went, whoever did it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PortEvent {
-    /// Added, or its device was renamed.
+    /// Added or changed. That its device was renamed is not told: only the host's own device
+    /// events tell that.
     Changed(PortInfo),
     /// Removed; the information is that of its last moment.
     Removed(PortInfo),

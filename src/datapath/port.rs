@@ -69,8 +69,9 @@ impl PortKind {
     }
 }
 
-/// Counters of a port since it was added (`struct ovs_vport_stats`); received means from the
-/// device into the datapath.
+/// Counters of a port's device (`struct ovs_vport_stats`), as the device sees it: a packet that the
+/// datapath sends out of an [`PortKind::Internal`] port is *received* by that device. (So the kernel
+/// tells it; the peer turns it round for internal ports when it shows OpenFlow port statistics.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PortStats {
     /// Packets received.

@@ -14,14 +14,18 @@
 //! meaning to (ports, marks, registers, conntrack zone) are in host order. Plain values: any
 //! thread.
 
+pub mod compose;
 pub mod extract;
 pub mod field;
 pub mod format;
+pub mod hash;
 pub mod matching;
 pub mod mini;
 pub mod parse;
 pub mod port;
 mod presence;
+mod stack;
+pub mod tracked;
 
 use std::fmt;
 

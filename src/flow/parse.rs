@@ -193,16 +193,14 @@ impl Match {
             name: name.into(),
             value: value.into(),
         })?;
-        let shifted = number.checked_shl(subfield.offset().into()).unwrap_or(0);
-        if number != 0 && shifted & subfield.mask() != shifted
-            || shifted >> subfield.offset().min(127) != number
-        {
-            return Err(MatchTextError::SubfieldTooLarge {
-                name: name.into(),
-                value: value.into(),
-                bits: subfield.bits(),
-            });
+        let bits = subfield.bits();
+        if bits < 128 && number >> bits != 0 {
+            let mut value = String::new();
+            // Writing to a string does not fail.
+            let _ = field.format(&mut value, number, field.exact_mask(), None);
+            return Err(MatchTextError::SubfieldTooLarge { name: name.into(), value, bits });
         }
+        let shifted = number.checked_shl(subfield.offset().into()).unwrap_or(0);
         let (old, old_mask) = self.get(field);
         let mask = old_mask | subfield.mask();
         self.set_masked(field, old & !subfield.mask() | shifted, mask);

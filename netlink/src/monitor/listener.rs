@@ -95,6 +95,15 @@ impl Listener {
         Ok(())
     }
 
+    /// Asks for a receive buffer of `bytes` instead of 1 MiB, past `net.core.rmem_max` where
+    /// privileges allow. Returns what the kernel made of it.
+    ///
+    /// # Errors
+    /// Whatever `setsockopt` fails with.
+    pub fn set_rcvbuf_force(&mut self, bytes: usize) -> io::Result<usize> {
+        self.socket.set_rcvbuf_force(bytes)
+    }
+
     /// The next announcement that is there; `None` when there is none.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! Used under the fake kernel's lock.
 
 use super::{FakeKernel, Refusal, State, Watcher, watch::Reader};
-use crate::datapath::{PortEvent, PortKind};
+use crate::datapath::PortKind;
 
 /// First letter of the made-up MAC addresses: locally administered.
 const MAC_PREFIX: [u8; 2] = [0x02, 0xfa];
@@ -62,7 +62,7 @@ impl FakeKernel {
         state.remove_device(name)
     }
 
-    /// A device gets another name. The port on it goes on under that.
+    /// A device gets another name. The port on it goes on under that, and its datapath says nothing.
     pub fn rename_device(&self, old: &str, new: &str) -> bool {
         let mut state = self.lock();
         if state.devices.contains_key(new) {
@@ -76,12 +76,8 @@ impl FakeKernel {
         state.tell_device(DeviceEvent::Changed(shown));
         let Some(dp_ifindex) = dp_ifindex else { return true };
         let Some(dp) = state.datapaths.get_mut(&dp_ifindex) else { return true };
-        let Some((&odp, port)) = dp.ports.iter_mut().find(|(_, p)| p.name == old) else {
-            return true;
-        };
-        new.clone_into(&mut port.name);
-        if let Some(info) = state.port_info(dp_ifindex, odp) {
-            state.tell(dp_ifindex, PortEvent::Changed(info));
+        if let Some(port) = dp.ports.values_mut().find(|p| p.name == old) {
+            new.clone_into(&mut port.name);
         }
         true
     }

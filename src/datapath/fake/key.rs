@@ -192,7 +192,7 @@ impl Key {
                 let offset = u16::from_be_bytes([ext[2], ext[3]]);
                 if offset & 0xfff8 != 0 {
                     self.ip_frag = uapi::OVS_FRAG_TYPE_LATER;
-                    self.ip_proto = ext[0];
+                    self.ip_proto = 44;
                     return;
                 }
                 self.ip_frag = uapi::OVS_FRAG_TYPE_FIRST;
@@ -200,6 +200,11 @@ impl Key {
             next = ext[0];
             rest = rest.get(len..).unwrap_or_default();
         }
+        self.exthdrs |= match next {
+            59 => 0x01,
+            50 => 0x02,
+            _ => 0,
+        };
         self.ip_proto = next;
         self.extract_l4(rest, IPPROTO_ICMPV6);
     }

@@ -115,6 +115,27 @@ struct Port {
     upcalls: UpcallStats,
 }
 
+/// Which way a packet passes a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    FromDevice,
+    ToDevice,
+}
+
+impl Port {
+    /// Counts as the device sees it: what goes to an internal device is received by it.
+    fn count(&mut self, way: Way, len: usize) {
+        let received = (way == Way::FromDevice) != (self.kind == PortKind::Internal);
+        let (packets, bytes) = if received {
+            (&mut self.stats.rx_packets, &mut self.stats.rx_bytes)
+        } else {
+            (&mut self.stats.tx_packets, &mut self.stats.tx_bytes)
+        };
+        *packets += 1;
+        *bytes += len as u64;
+    }
+}
+
 impl Default for FakeKernel {
     fn default() -> Self {
         Self::new()
@@ -227,8 +248,7 @@ impl FakeKernel {
             return false;
         }
         if let Some(port) = state.port_mut(dp_ifindex, odp) {
-            port.stats.rx_packets += 1;
-            port.stats.rx_bytes += packet.len() as u64;
+            port.count(Way::FromDevice, packet.len());
         }
         let key = Key { in_port: odp, ..Key::new_zeroed() };
         state.process(dp_ifindex, vec![Effect::Recirculate { key, packet: packet.to_vec() }]);
@@ -404,8 +424,7 @@ impl State {
         let Some(port) = dp.ports.get_mut(&odp) else { return };
         match self.devices.get_mut(&port.name) {
             Some(device) if device.shown.up && device.sent.len() < SENT_MAX => {
-                port.stats.tx_packets += 1;
-                port.stats.tx_bytes += packet.len() as u64;
+                port.count(Way::ToDevice, packet.len());
                 device.sent.push(packet);
             }
             _ => port.stats.tx_dropped += 1,

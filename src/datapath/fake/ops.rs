@@ -125,6 +125,10 @@ impl Datapath for FakeDatapath {
         self.with_dp(Op::Datapath, "refresh CPUs", |dp| Ok(dp.handlers.len() != cpus))
     }
 
+    fn upcall_pid(&self, _port: OdpPort) -> u32 {
+        u32::MAX
+    }
+
     fn port_add(
         &self,
         name: &str,
@@ -152,6 +156,9 @@ impl Datapath for FakeDatapath {
                 PortKind::Netdev => match state.devices.get(name) {
                     None => return Err(Refusal::new(libc::ENODEV, "")),
                     Some(device) if device.internal => return Err(Refusal::invalid("")),
+                    Some(device) if device.port_of == Some(dp_ifindex) => {
+                        return Err(Refusal::new(libc::EEXIST, ""));
+                    }
                     Some(device) if device.port_of.is_some() => {
                         return Err(Refusal::new(libc::EBUSY, ""));
                     }
@@ -302,8 +309,8 @@ impl<'a> FlowRequest<'a> {
     fn change(&self) -> Result<Change<'a>, Refusal> {
         let matching = Match::parse(self.key, self.mask)?;
         validate(self.actions, &matching.key.masked(&matching.mask), 0)?;
-        let &Self { ufid, key, actions, clear, .. } = self;
-        Ok(Change { ufid, key, matching, actions: Some(actions), clear })
+        let &Self { ufid, actions, clear, .. } = self;
+        Ok(Change { ufid, matching, actions: Some(actions), clear })
     }
 
     fn put(&self, dp: &mut Dp, replace: bool) -> Result<(), Refusal> {

@@ -24,8 +24,8 @@ pub(super) struct Flow {
     /// Masked.
     pub key: Key,
     pub mask: Key,
-    /// As it came; what the flow is known by when it has no UFID.
-    pub raw_key: Vec<u8>,
+    /// What the flow is known by when it has no UFID.
+    pub unmasked: Key,
     pub actions: Vec<u8>,
     pub totals: FlowTotals,
 }
@@ -36,15 +36,14 @@ impl Flow {
         // Without a UFID nothing is left out.
         let omit = if self.ufid.is_some() { omit } else { UfidFlags::empty() };
         let (mut key, mut mask) = (Vec::new(), Vec::new());
-        let known = self.ufid.is_some();
-        let written = if known { self.key.write(&self.key, false, &mut key) } else { Ok(()) };
+        let shown = if self.ufid.is_some() { &self.key } else { &self.unmasked };
+        let written = shown.write(shown, false, &mut key);
         let written = written.and_then(|()| self.mask.write(&self.key, true, &mut mask));
         debug_assert!(written.is_ok(), "keys are far below the limit of an attribute");
-        let key = if known { &key } else { &self.raw_key };
         let FlowTotals { packets, bytes, used_ms, tcp_flags } = self.totals;
         each(&FlowMsg {
             dp_ifindex,
-            key: (!omit.contains(UfidFlags::OMIT_KEY)).then_some(key),
+            key: (!omit.contains(UfidFlags::OMIT_KEY)).then_some(&key),
             mask: (!omit.contains(UfidFlags::OMIT_MASK)).then_some(&mask),
             actions: (!omit.contains(UfidFlags::OMIT_ACTIONS)).then_some(&self.actions),
             stats: (packets > 0).then_some(FlowStats { packets, bytes }),
@@ -87,7 +86,6 @@ struct Subtable {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change<'a> {
     pub ufid: Option<[u8; 16]>,
-    pub key: &'a [u8],
     pub matching: Match,
     pub actions: Option<&'a [u8]>,
     pub clear: bool,
@@ -171,7 +169,7 @@ impl FlowTable {
         let flow = self.flows.remove(&id)?;
         match flow.ufid {
             Some(ufid) => self.by_ufid.remove(&ufid),
-            None => Match::parse(&flow.raw_key, None).ok().and_then(|m| self.by_key.remove(&m.key)),
+            None => self.by_key.remove(&flow.unmasked),
         };
         if let Some(n) = self.masks.iter().position(|s| s.mask == flow.mask)
             && let Some(subtable) = self.masks.get_mut(n)
@@ -216,7 +214,7 @@ impl FlowTable {
             ufid: new.ufid,
             key: masked,
             mask,
-            raw_key: new.key.to_vec(),
+            unmasked: key,
             actions: new.actions.unwrap_or_default().to_vec(),
             totals: FlowTotals::default(),
         };

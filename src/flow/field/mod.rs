@@ -237,3 +237,6 @@ static WIRE_NAMES: LazyLock<HashMap<&str, Field>> = LazyLock::new(|| {
     let names = |field: Field| field.info().wire.iter().map(move |wire| (wire.name, field));
     Field::ALL.iter().copied().flat_map(names).collect()
 });
+
+#[cfg(test)]
+mod tests;

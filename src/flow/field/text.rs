@@ -86,8 +86,13 @@ pub enum FieldTextError {
         what: &'static str,
     },
     /// Not a packet type.
-    #[error("{0}: bad syntax for packet type")]
-    PacketType(String),
+    #[error("{text}: bad syntax for packet type {part}")]
+    PacketType {
+        /// What was read, from where it went wrong.
+        text: String,
+        /// What was expected there.
+        part: &'static str,
+    },
     /// Only some bits of a field that can only be matched as a whole.
     #[error("{text}: invalid mask for field {field}")]
     Mask {
@@ -374,23 +379,23 @@ impl Field {
         what: &'static str,
         allowed: u32,
     ) -> Result<(u128, u128), FieldTextError> {
-        let unknown = || FieldTextError::UnknownFlag { text: text.into(), what };
+        let unknown = |text: &str| FieldTextError::UnknownFlag { text: text.into(), what };
         let names = flag_names(self.info().format);
         let bit = |name: &str| {
             let known = names.iter().find(|(bit, known)| *known == name && bit & allowed != 0);
-            known.map(|(bit, _)| u128::from(*bit)).ok_or_else(unknown)
+            known.map(|(bit, _)| u128::from(*bit))
         };
         let number = |digits: &str| {
             parse_integer(digits).filter(|number| number & !u128::from(allowed) == 0)
         };
         if let Some((value, mask)) = text.split_once('/') {
             let (value, mask) = (number(value), number(mask));
-            return value.zip(mask).ok_or_else(unknown);
+            return value.zip(mask).ok_or_else(|| unknown(text));
         }
         if !text.starts_with(['+', '-']) {
             let mut flags = 0;
             for name in text.split('|').filter(|name| !name.is_empty()) {
-                flags |= number(name).map_or_else(|| bit(name), Ok)?;
+                flags |= number(name).or_else(|| bit(name)).ok_or_else(|| unknown(text))?;
             }
             return Ok((flags, self.exact_mask()));
         }
@@ -398,12 +403,12 @@ impl Field {
         let mut rest = text;
         while let Some(sign) = rest.chars().next() {
             if sign != '+' && sign != '-' {
-                return Err(FieldTextError::FlagSign { text: text.into(), what });
+                return Err(FieldTextError::FlagSign { text: rest.into(), what });
             }
             let end = rest[1..].find(['+', '-']).map_or(rest.len(), |i| i + 1);
-            let bit = bit(&rest[1..end])?;
+            let bit = bit(&rest[1..end]).ok_or_else(|| unknown(&rest[1..]))?;
             if mask & bit != 0 {
-                return Err(FieldTextError::FlagTwice { text: text.into(), what });
+                return Err(FieldTextError::FlagTwice { text: rest[1..].into(), what });
             }
             mask |= bit;
             if sign == '+' {
@@ -481,10 +486,12 @@ fn parse_ipv6(text: &str) -> Result<(u128, u128), FieldTextError> {
 }
 
 fn parse_packet_type(text: &str) -> Result<u128, FieldTextError> {
-    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    let half = |text: &str| parse_integer(text).filter(|number| *number <= 0xffff);
-    inner
-        .and_then(|inner| inner.split_once(','))
-        .and_then(|(namespace, ty)| Some(half(namespace)? << 16 | half(ty)?))
-        .ok_or_else(|| FieldTextError::PacketType(text.into()))
+    let wrong = |text: &str, part| FieldTextError::PacketType { text: text.into(), part };
+    let half = |digits: &str| parse_integer(digits).filter(|number| *number <= 0xffff);
+    let inner = text.strip_prefix('(').ok_or_else(|| wrong(text, "missing '('"))?;
+    let (namespace, rest) = inner.split_once(',').ok_or_else(|| wrong(inner, "missing ','"))?;
+    let namespace = half(namespace).ok_or_else(|| wrong(inner, "ns"))?;
+    let ty = rest.strip_suffix(')').ok_or_else(|| wrong(rest, "missing ')'"))?;
+    let ty = half(ty).ok_or_else(|| wrong(rest, "ns_type"))?;
+    Ok(namespace << 16 | ty)
 }

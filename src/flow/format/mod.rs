@@ -536,3 +536,6 @@ impl fmt::Display for Alternate {
         if self.0 == 0 { f.write_char('0') } else { write!(f, "{:#x}", self.0) }
     }
 }
+
+#[cfg(test)]
+mod tests;
