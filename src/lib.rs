@@ -23,6 +23,24 @@ pub mod odp;
 
 pub mod datapath;
 
+pub mod netdev;
+
 pub mod classifier;
 
+pub mod ofproto;
+
+pub mod l2;
+
+pub mod snapshot;
+
+pub mod xlate;
+
+pub mod upcall;
+
+pub mod revalidate;
+
+pub mod bridge;
+
 pub mod daemon;
+
+pub mod standalone;

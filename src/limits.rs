@@ -7,6 +7,30 @@
 /// the latency of the first.
 pub const UPCALL_BATCH: usize = 64;
 
+/// Changed dependencies remembered one by one; past that the revalidator looks at every flow. A
+/// tag costs some 16 bytes, and a round with so many is hardly cheaper than a full one.
+pub const CHANGES_MAX: usize = 65_536;
+
+/// Shards of the table of installed flows: enough that handlers on many CPUs seldom meet.
+pub const UKEY_SHARDS: usize = 64;
+
+/// Deleted flows remembered with their reasons.
+pub const HISTORY_MAX: usize = 1_024;
+
+/// Changes of which the tags are remembered in order, for handlers that install a flow just when
+/// what it rests on changes. More than a batch of upcalls can cause by learning.
+pub const CHANGES_LOG: usize = 4_096;
+
+/// Upcalls that a handler keeps waiting in its own memory when they come faster than it can serve
+/// them; beyond that the port with the longest queue loses its youngest.
+pub const FAIR_QUEUE_MAX: usize = 4_096;
+
+/// Unknown flows looked at in one round of the revalidator; the rest waits for the next.
+pub const UNKNOWN_FLOWS_MAX: usize = 10_000;
+
+/// Largest configuration file read: thousands of ports take some hundred kilobytes.
+pub const CONFIG_FILE_MAX: u64 = 16 << 20;
+
 /// Receive buffer of an upcall socket, in bytes. A burst of first packets waits here while its
 /// handler is busy. The kernel doubles the figure and counts one to two KiB for a small packet, so
 /// this is several thousand of them, some tens of milliseconds of work. The peer takes 1 MiB.

@@ -1,4 +1,5 @@
-//! Lists the datapaths of this network namespace and their ports, as `ovs-dpctl show` does.
+//! Lists the datapaths of this network namespace and their ports, as `ovs-dpctl show` does. (But what
+//! kind of tunnel is behind a device is for rtnetlink to tell; to the module it is a mere device.)
 //!
 //! Needs the openvswitch module and CAP_NET_ADMIN:
 //! `cargo run -p ovs-netlink --example dp_show`

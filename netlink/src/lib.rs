@@ -7,7 +7,28 @@
 //!
 //! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`socket`] (exchanges
 //! with the kernel, with [`ack`], [`error`] and [`ring`]), [`key`] and [`action`] (what is matched
-//! and what is done about it), then one file per family.
+//! and what is done about it), then one file per family: [`datapath`], [`vport`], [`flow`],
+//! [`packet`], [`meter`], [`ct_limit`]; [`family`] has their ids, [`monitor`] tells of changes.
+//! Constants bear the names of the kernel's header, in [`uapi`].
+//!
+//! Two programs show it at work: `examples/dp_show.rs` lists datapaths and ports, and
+//! `examples/hub.rs` is a forwarding paradigm of its own in 150 lines. The least of all:
+//!
+//! ```no_run
+//! use ovs_netlink::{Families, Socket, datapath};
+//!
+//! let mut socket = Socket::open()?;
+//! let families = Families::resolve_on(&mut socket)?;
+//! for dp in datapath::dump(&mut socket, &families)? {
+//!     println!("{}: {:?}", dp.name, dp.stats);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What always holds
+//! No input makes anything panic. Attributes that a later kernel adds are kept or stay reachable.
+//! What does not fit its length field is an error, not a message cut short. What the kernel loses
+//! (`ENOBUFS`), truncates or interrupts is told. `unsafe` stands in `sys.rs` alone.
 
 pub mod ack;
 pub mod action;

@@ -248,7 +248,7 @@ pub enum VportId<'a> {
 pub struct VportNew<'a> {
     /// The datapath.
     pub dp_ifindex: u32,
-    /// The number it is to have; `None` lets the kernel choose.
+    /// The number it is to have, from 1 to 65,534; `None` lets the kernel choose.
     pub port_no: Option<u32>,
     /// Its type.
     pub ty: VportType,
@@ -256,9 +256,10 @@ pub struct VportNew<'a> {
     pub name: &'a str,
     /// Tunnel options.
     pub options: Option<&'a TunnelOptions>,
-    /// Port ids for its upcalls; empty for none.
+    /// Port ids for its upcalls, at most as many as there can be CPUs (`EINVAL`); empty for none.
     pub upcall_pids: &'a [u32],
-    /// Ifindex for an internal port's device (Linux 6.7); older kernels ignore it.
+    /// Ifindex for an internal port's device (Linux 6.7); older kernels ignore it. For a port of
+    /// another type it is refused (`EOPNOTSUPP`).
     pub ifindex: Option<u32>,
 }
 
@@ -299,7 +300,7 @@ impl VportNew<'_> {
 pub struct VportSet<'a> {
     /// The port.
     pub id: VportId<'a>,
-    /// Port ids for its upcalls; empty for none.
+    /// Port ids for its upcalls, as in [`VportNew::upcall_pids`].
     pub upcall_pids: Option<&'a [u32]>,
     /// Tunnel options.
     pub options: Option<&'a TunnelOptions>,

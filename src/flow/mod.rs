@@ -25,6 +25,7 @@ pub mod parse;
 pub mod port;
 mod presence;
 mod stack;
+pub mod tracked;
 
 use std::fmt;
 

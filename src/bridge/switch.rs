@@ -1,0 +1,175 @@
+//! The running switch: one datapath, the threads that serve it, and what they share.
+//!
+//! What always holds: handlers read only after the first configuration is in force and flows of an
+//! earlier run have been judged, so that no packet is decided by half a configuration; the
+//! sockets exist before, and what comes in the meantime waits in them. Dropping a [`Switch`] stops
+//! its threads and leaves datapath and flows as they are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::config::SettingsConfig;
+use crate::datapath::{Datapath, DpError, UpcallPort};
+use crate::odp;
+use crate::odp::ufid::UfidHasher;
+use crate::revalidate::adopt::{Adopted, adopt_all};
+use crate::revalidate::{Revalidator, RoundStats};
+use crate::snapshot::{Dep, Snapshot};
+use crate::upcall::handler::Handler;
+use crate::upcall::{Settings, Target, Udpif, now_ms};
+
+/// See the module's page.
+pub struct Switch {
+    /// The kernel's side.
+    pub datapath: Arc<dyn Datapath>,
+    /// What handlers, revalidator and control thread share.
+    pub udpif: Arc<Udpif>,
+    /// What the revalidator's rounds are like.
+    pub rounds: Arc<RoundStats>,
+    /// Handlers that serve, or will.
+    pub handlers: usize,
+    waiting: Vec<Box<dyn UpcallPort>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Switch {
+    /// Takes a datapath and directs its upcalls to sockets of ours; nobody reads them yet.
+    ///
+    /// # Errors
+    /// When the datapath does not take the handlers.
+    pub fn open(
+        datapath: Arc<dyn Datapath>,
+        settings: &SettingsConfig,
+        ufids: UfidHasher,
+    ) -> Result<Self, DpError> {
+        let udpif = Udpif::new(Target {
+            families: datapath.families(),
+            dp_ifindex: datapath.dp_ifindex(),
+            support: odp_support(datapath.support()),
+            ufids,
+        });
+        apply_settings(&udpif.settings, settings);
+        let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
+        let waiting = datapath.open_handlers(handlers)?;
+        Ok(Self {
+            datapath,
+            udpif,
+            rounds: Arc::default(),
+            handlers,
+            waiting,
+            stop: Arc::default(),
+            threads: Vec::new(),
+        })
+    }
+
+    /// Takes the first configuration, judges the flows that are there, and begins to serve.
+    ///
+    /// # Errors
+    /// When the kernel's flows cannot be listed, or a thread cannot be had.
+    pub fn start(&mut self, snapshot: Snapshot) -> Result<Adopted, DpError> {
+        self.udpif.snapshot.store(Arc::new(snapshot));
+        let adopted = adopt_all(&self.udpif, &*self.datapath, now_ms())?;
+        for (i, port) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let handler = Handler::new(self.udpif.clone(), port);
+            let stop = self.stop.clone();
+            self.spawn(format!("handler{}", i + 1), move || handler.run(&stop));
+        }
+        let revalidator =
+            Revalidator::new(self.udpif.clone(), self.datapath.clone(), self.rounds.clone());
+        self.spawn("revalidator1".to_owned(), move || revalidator.run());
+        Ok(adopted)
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) {
+        // Half a megabyte is ample for a road without recursion, and is locked by --mlockall.
+        let thread = std::thread::Builder::new().name(name.clone()).stack_size(512 << 10);
+        match thread.spawn(work) {
+            Ok(thread) => self.threads.push(thread),
+            Err(error) => {
+                tracing::error!(target: "ofproto_dpif_upcall", "cannot start thread {name}: {error}");
+            }
+        }
+    }
+
+    /// Takes another configuration while serving. `changes` are those that the snapshots do not
+    /// show.
+    pub fn configure(&self, snapshot: Snapshot, changes: Vec<Dep>) {
+        self.udpif.configure(snapshot);
+        if !changes.is_empty() {
+            self.udpif.changes.add(changes);
+        }
+    }
+
+    /// Takes other bounds. The number of handlers is given at the start.
+    pub fn set_bounds(&self, settings: &SettingsConfig) {
+        apply_settings(&self.udpif.settings, settings);
+    }
+
+    /// What goes by the clock: addresses die of age. About once a second.
+    pub fn tick(&self) {
+        let now_ms = now_ms();
+        let mut changes = Vec::new();
+        for bridge in self.udpif.snapshot.load().bridges() {
+            bridge.fdb.expire(now_ms, |key| changes.push(Dep::Fdb(bridge.id, key)));
+        }
+        if !changes.is_empty() {
+            self.udpif.changes.add(changes);
+        }
+        if self.udpif.health.overlap.swap(false, Ordering::Relaxed) {
+            self.udpif.changes.kick();
+        }
+    }
+
+    /// Whether a thread found that the datapath is no more.
+    pub fn is_gone(&self) -> bool {
+        self.udpif.health.datapath_gone.load(Ordering::Relaxed)
+    }
+
+    /// Forgets a suspicion that [`Switch::is_gone`] raised and that turned out wrong.
+    pub fn not_gone(&self) {
+        self.udpif.health.datapath_gone.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.udpif.changes.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!(target: "ofproto_dpif_upcall", "a thread ended by a panic");
+            }
+        }
+    }
+}
+
+/// What a flow's key may hold on a datapath with these features.
+fn odp_support(support: &crate::datapath::Support) -> odp::Support {
+    odp::Support {
+        max_vlan_headers: support.max_vlan_headers.value as usize,
+        max_mpls_depth: support.max_mpls_depth.value as usize,
+        recirc: support.recirc.value,
+        ct_state: support.ct_state.value,
+        ct_state_nat: support.ct_state_nat.value,
+        ct_zone: support.ct_zone.value,
+        ct_mark: support.ct_mark.value,
+        ct_label: support.ct_label.value,
+        ct_orig_tuple: support.ct_orig_tuple.value,
+        ct_orig_tuple6: support.ct_orig_tuple6.value,
+        nd_ext: false,
+        packet_type: false,
+    }
+}
+
+fn apply_settings(settings: &Settings, wanted: &SettingsConfig) {
+    let default = Settings::default();
+    let max_idle = wanted.max_idle_ms.unwrap_or(default.max_idle_ms.into_inner());
+    settings.max_idle_ms.store(max_idle, Ordering::Relaxed);
+    let max_revalidator =
+        wanted.max_revalidator_ms.unwrap_or(default.max_revalidator_ms.into_inner());
+    settings.max_revalidator_ms.store(max_revalidator, Ordering::Relaxed);
+    let flow_limit = wanted.flow_limit.unwrap_or(default.flow_limit.into_inner());
+    settings.flow_limit.store(flow_limit, Ordering::Relaxed);
+}

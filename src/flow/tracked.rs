@@ -1,0 +1,122 @@
+//! The tracked view: the only way in which translation reads a packet's fields.
+//!
+//! A [`Tracked`] holds the flow as it stands at this point of the pipeline and the wildcards of
+//! the megaflow under construction. Its fields are private; each getter marks the bits that it
+//! hands out, so forgetting to un-wildcard what a decision read does not compile.
+//!
+//! What always holds: the wildcards have a 1-bit wherever a getter handed out a bit. Writes do not
+//! mark: what a rewrite needs is un-wildcarded when it is committed to actions
+//! ([`crate::odp::commit`]). One thread.
+
+use super::{
+    Be16, EthAddr, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, VLAN_CFI, VLAN_VID_MASK, VlanHdr,
+};
+
+/// The VLAN headers of a flow, outermost first.
+pub type VlanStack = [VlanHdr; FLOW_MAX_VLAN_HEADERS];
+
+/// See the module's page.
+pub struct Tracked<'w> {
+    flow: Flow,
+    wc: &'w mut FlowWildcards,
+}
+
+macro_rules! getters {
+    ($($(#[$doc:meta])* $field:ident: $ty:ty;)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $field(&mut self) -> $ty {
+                self.wc.masks.$field = FlowWildcards::EXACT.masks.$field;
+                self.flow.$field
+            }
+        )*
+    };
+}
+
+impl<'w> Tracked<'w> {
+    /// Starts with `flow` and the bits that are significant already.
+    pub fn new(flow: &Flow, wc: &'w mut FlowWildcards) -> Self {
+        Self { flow: *flow, wc }
+    }
+
+    getters! {
+        /// Port the packet came in by.
+        in_port: u32;
+        /// Recirculation id.
+        recirc_id: u32;
+        /// Ethernet source.
+        dl_src: EthAddr;
+        /// Ethernet destination.
+        dl_dst: EthAddr;
+        /// Ethernet type.
+        dl_type: Be16;
+        /// IPv4 source or ARP sender.
+        nw_src: [u8; 4];
+        /// IPv4 destination or ARP target.
+        nw_dst: [u8; 4];
+        /// IP protocol or ARP opcode.
+        nw_proto: u8;
+        /// Fragment bits.
+        nw_frag: u8;
+    }
+
+    /// The id of the outermost VLAN header; `None` where there is no header. Presence and id are
+    /// recorded as read, the priority is not.
+    pub fn outer_vid(&mut self) -> Option<u16> {
+        let mask = &mut self.wc.masks.vlans[0].tci;
+        mask.set(mask.get() | VLAN_VID_MASK | VLAN_CFI);
+        let tci = self.flow.vlans[0].tci.get();
+        (tci & VLAN_CFI != 0).then_some(tci & VLAN_VID_MASK)
+    }
+
+    /// The VLAN headers to be carried through to an output, changed or not. Not recorded as read:
+    /// no decision may rest on them, and where the output differs from the input the commit of
+    /// the difference records what it replaced.
+    pub fn carried_vlans(&self) -> VlanStack {
+        self.flow.vlans
+    }
+
+    /// Replaces the VLAN headers, giving back the earlier ones.
+    pub fn replace_vlans(&mut self, vlans: VlanStack) -> VlanStack {
+        std::mem::replace(&mut self.flow.vlans, vlans)
+    }
+
+    /// The flow and the wildcards, for a reader that records for itself: the classifier and the
+    /// commit of rewrites.
+    pub fn parts(&mut self) -> (&Flow, &mut FlowWildcards) {
+        (&self.flow, self.wc)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_a_field_marks_it_and_nothing_else() {
+        let mut flow = Flow::ZERO;
+        flow.dl_src = EthAddr([2, 0, 0, 0, 0, 1]);
+        let mut wc = FlowWildcards::CATCHALL;
+        assert_eq!(Tracked::new(&flow, &mut wc).dl_src(), flow.dl_src);
+        let mut want = FlowWildcards::CATCHALL;
+        want.masks.dl_src = EthAddr::BROADCAST;
+        assert!(wc == want);
+    }
+
+    #[test]
+    fn reading_the_outer_vid_leaves_the_priority_out() {
+        let mut flow = Flow::ZERO;
+        flow.vlans[0] = VlanHdr { tpid: Be16::new(0x8100), tci: Be16::new(0xb00a) };
+        let mut wc = FlowWildcards::CATCHALL;
+        assert_eq!(Tracked::new(&flow, &mut wc).outer_vid(), Some(10));
+        assert_eq!(wc.masks.vlans[0].tci.get(), 0x1fff);
+        assert_eq!(wc.masks.vlans[0].tpid.get(), 0);
+    }
+
+    #[test]
+    fn absence_of_a_vlan_header_is_read_too() {
+        let mut wc = FlowWildcards::CATCHALL;
+        assert_eq!(Tracked::new(&Flow::ZERO, &mut wc).outer_vid(), None);
+        assert_eq!(wc.masks.vlans[0].tci.get(), 0x1fff);
+    }
+}

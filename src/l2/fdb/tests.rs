@@ -1,0 +1,117 @@
+//! Tests of the forwarding database.
+
+use super::*;
+
+fn key(vlan: u16, n: u32) -> FdbKey {
+    let [_, b, c, d] = n.to_be_bytes();
+    FdbKey { vlan, mac: EthAddr([2, 0, 0, b, c, d]) }
+}
+
+fn small(max_entries: usize) -> Fdb {
+    Fdb::new(FdbConfig { max_entries, ..FdbConfig::default() })
+}
+
+const A: BundleId = BundleId(1);
+const B: BundleId = BundleId(2);
+
+#[test]
+fn learns_refreshes_and_moves() {
+    let fdb = small(10);
+    assert_eq!(fdb.learn(key(0, 1), A, false, false, 100), Learned::New { evicted: None });
+    assert_eq!(fdb.learn(key(0, 1), A, false, false, 200), Learned::Refreshed);
+    assert_eq!(fdb.learn(key(0, 1), B, false, false, 300), Learned::Moved { from: A });
+    assert_eq!(fdb.lookup(key(0, 1), 300), Some(B));
+    assert_eq!(fdb.lookup(key(5, 1), 300), None);
+    assert_eq!(fdb.stats().moved, 1);
+}
+
+#[test]
+fn ages_from_the_last_use() {
+    let fdb = small(10);
+    fdb.learn(key(0, 1), A, false, false, 0);
+    fdb.refresh(key(0, 1), A, 200_000);
+    fdb.refresh(key(0, 1), B, 400_000);
+    assert_eq!(fdb.lookup(key(0, 1), 499_999), Some(A));
+    assert_eq!(fdb.lookup(key(0, 1), 500_000), None);
+    let mut gone = Vec::new();
+    fdb.expire(500_000, |key| gone.push(key));
+    assert_eq!(gone, [key(0, 1)]);
+    assert_eq!(
+        fdb.stats(),
+        FdbStats { max_entries: 10, learned: 1, expired: 1, ..FdbStats::default() }
+    );
+}
+
+#[test]
+fn the_greediest_port_pays() {
+    let fdb = small(10);
+    for n in 0..2 {
+        fdb.learn(key(0, n), A, false, false, u64::from(n));
+    }
+    for n in 100..108 {
+        fdb.learn(key(0, n), B, false, false, u64::from(n));
+    }
+    // B's oldest has been used since, so it is the second oldest that goes.
+    fdb.refresh(key(0, 100), B, 500);
+    let learned = fdb.learn(key(0, 3), A, false, false, 600);
+    assert_eq!(learned, Learned::New { evicted: Some(key(0, 101)) });
+    assert_eq!(fdb.lookup(key(0, 0), 600), Some(A));
+    assert_eq!(fdb.lookup(key(0, 100), 600), Some(B));
+}
+
+#[test]
+fn group_addresses_and_flood_vlans_are_not_learned() {
+    let fdb = Fdb::new(FdbConfig { flood_vlans: vec![7], ..FdbConfig::default() });
+    let group = FdbKey { vlan: 0, mac: EthAddr([1, 0, 0x5e, 0, 0, 1]) };
+    assert_eq!(fdb.learn(group, A, false, false, 0), Learned::Refused);
+    assert_eq!(fdb.learn(key(7, 1), A, false, false, 0), Learned::Refused);
+    assert!(fdb.is_flood_vlan(7));
+}
+
+#[test]
+fn a_gratuitous_arp_locks_out_reflections_over_bonds() {
+    let fdb = small(10);
+    fdb.learn(key(0, 1), A, true, false, 0);
+    assert_eq!(fdb.learn(key(0, 1), B, true, true, 4_999), Learned::Locked);
+    assert_eq!(fdb.learn(key(0, 1), B, true, true, 5_000), Learned::Moved { from: A });
+}
+
+#[test]
+fn smaller_bounds_take_effect_at_once() {
+    let fdb = small(10);
+    for n in 0..10 {
+        fdb.learn(key(n as u16 % 2, n), A, false, false, u64::from(n));
+    }
+    let mut gone = 0;
+    let config = FdbConfig { max_entries: 3, flood_vlans: vec![1], ..FdbConfig::default() };
+    fdb.configure(config, |_| gone += 1);
+    assert_eq!((gone, fdb.stats().entries), (7, 3));
+    assert!(fdb.entries(10).iter().all(|entry| entry.key.vlan == 0));
+}
+
+proptest::proptest! {
+    /// Whatever is done, the table keeps its bound and its counts agree with its entries.
+    #[test]
+    fn bounded_and_consistent(ops in proptest::collection::vec((0u8..6, 0u32..12, 1u32..4), 1..200)) {
+        let fdb = small(5);
+        for (t, (op, n, bundle)) in ops.into_iter().enumerate() {
+            let now = t as u64 * 10_000;
+            match op {
+                0 => fdb.expire(now, |_| ()),
+                1 => fdb.flush(|_, b| b == BundleId(bundle), |_| ()),
+                _ => {
+                    fdb.learn(key(0, n), BundleId(bundle), op == 2, bundle == 3, now);
+                }
+            }
+            let table = fdb.read();
+            assert!(table.entries.len() <= 5);
+            let counted: usize = table.queues.values().map(|queue| queue.count).sum();
+            assert_eq!(counted, table.entries.len());
+            assert_eq!(table.by_count.len(), table.queues.len());
+            for (key, entry) in &table.entries {
+                let queue = &table.queues[&entry.bundle];
+                assert!(queue.records.iter().any(|r| (r.0, r.1) == (*key, entry.ticket)));
+            }
+        }
+    }
+}

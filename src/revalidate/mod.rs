@@ -1,0 +1,405 @@
+//! Revalidation: installed flows are kept true to what they rest on, and gone when unused.
+//!
+//! A [`Revalidator`] is one thread with two occupations. When something changes it translates the
+//! flows that rest on it once more, and only those. And it makes rounds: a terse dump brings the
+//! counters, which feed rules and the forwarding database; flows idle too long go; flows that
+//! the kernel does not have any more are forgotten; flows that we do not know are adopted or
+//! deleted ([`adopt`]). What is decided about a flow is decided in [`decide`].
+//!
+//! What always holds: only operational ukeys are touched (one whose put is on its way belongs to
+//! its handler); a ukey outlives its flow; no ukey shard is locked across a system call.
+
+pub mod adopt;
+pub mod decide;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ovs_netlink::flow::FlowMsg;
+
+use self::adopt::Found;
+use self::decide::{Scratch, Verdict, is_idle, retranslate};
+use crate::datapath::{Datapath, DpError, DumpDetail, FlowOp, FlowTotals};
+use crate::limits::UNKNOWN_FLOWS_MAX;
+use crate::odp::ufid::Ufid;
+use crate::upcall::changes::{Changed, Wake};
+use crate::upcall::ukey::{DeleteReason, Ukey, UkeyState, UkeyStats};
+use crate::upcall::{Udpif, now_ms};
+
+/// What the last round was like, for `upcall/show`; the control socket reads.
+#[derive(Default, Debug)]
+pub struct RoundStats {
+    /// Rounds made.
+    pub rounds: AtomicU64,
+    /// Milliseconds that the last dump took.
+    pub dump_ms: AtomicU64,
+    /// Flows that it showed.
+    pub flows: AtomicU64,
+    /// Most flows that a dump has shown.
+    pub max_flows: AtomicU64,
+    /// Flows translated anew because of the last change.
+    pub last_change_flows: AtomicU64,
+}
+
+/// See the module's page.
+pub struct Revalidator {
+    udpif: Arc<Udpif>,
+    datapath: Arc<dyn Datapath>,
+    stats: Arc<RoundStats>,
+    round: u32,
+    scratch: Scratch,
+}
+
+/// A flow that is to be changed or to go, copied out of its shard.
+struct Todo {
+    ufid: Ufid,
+    key: Vec<u8>,
+    mask: Vec<u8>,
+    actions: Option<Vec<u8>>,
+    reason: DeleteReason,
+}
+
+impl Revalidator {
+    /// A revalidator that has not looked yet.
+    pub fn new(udpif: Arc<Udpif>, datapath: Arc<dyn Datapath>, stats: Arc<RoundStats>) -> Self {
+        Self { udpif, datapath, stats, round: 0, scratch: Scratch::default() }
+    }
+
+    /// Works until [`Changes::stop`](crate::upcall::changes::Changes::stop).
+    pub fn run(mut self) {
+        let mut due = Instant::now();
+        loop {
+            let wait = due.saturating_duration_since(Instant::now());
+            let (wake, changed) = self.udpif.changes.wait(wait);
+            if wake == Wake::Stop {
+                return;
+            }
+            if !changed.is_empty() {
+                self.apply_changes(&changed, now_ms());
+            }
+            if wake == Wake::Kicked || Instant::now() >= due {
+                let begun = Instant::now();
+                if let Err(error) = self.make_round(now_ms()) {
+                    self.note_failure(&error);
+                }
+                due = Instant::now() + self.pause(begun.elapsed());
+            }
+        }
+    }
+
+    /// How long to pause after a round that took `took`: the operator's interval, and longer when a
+    /// round is dear, so that dumps never take more than a tenth of the time.
+    fn pause(&self, took: Duration) -> Duration {
+        const LONGEST: Duration = Duration::from_millis(2_500);
+        let settings = &self.udpif.settings;
+        let max_idle = settings.max_idle_ms.load(Ordering::Relaxed);
+        let interval = settings.max_revalidator_ms.load(Ordering::Relaxed).min(max_idle).max(10);
+        let interval = Duration::from_millis(interval);
+        interval.max((took * 9).min(LONGEST))
+    }
+
+    fn note_failure(&self, error: &DpError) {
+        if error.is_gone() {
+            self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
+        } else {
+            tracing::warn!(target: "ofproto_dpif_upcall", "revalidation: {error}");
+        }
+    }
+
+    /// Translates the flows that rest on what changed once more.
+    pub fn apply_changes(&mut self, changed: &Changed, now_ms: u64) {
+        if changed.flush {
+            self.purge(now_ms);
+        }
+        let udpif = self.udpif.clone();
+        let snapshot = udpif.snapshot.load_full();
+        let mut todo = Vec::new();
+        let mut looked = 0;
+        let mut look = |ukey: &mut Ukey, scratch: &mut Scratch| {
+            if ukey.state != UkeyState::Operational {
+                return;
+            }
+            looked += 1;
+            let verdict = retranslate(
+                ukey.key(),
+                ukey.mask(),
+                ukey.actions(),
+                &snapshot,
+                &udpif.target.support,
+                now_ms,
+                scratch,
+            );
+            let out = &scratch.out;
+            let mut add = |actions, reason| {
+                todo.push(Todo {
+                    ufid: ukey.ufid,
+                    key: ukey.key().to_vec(),
+                    mask: ukey.mask().to_vec(),
+                    actions,
+                    reason,
+                });
+            };
+            match verdict {
+                Verdict::Keep => ukey.rest_on(out.bridge, &out.deps, &out.effects, out.drop),
+                Verdict::Modify => {
+                    let actions = out.actions.as_bytes().to_vec();
+                    add(Some(actions), DeleteReason::Changed);
+                    ukey.set_actions(out.actions.as_bytes());
+                    ukey.rest_on(out.bridge, &out.deps, &out.effects, out.drop);
+                }
+                Verdict::Delete(reason) => {
+                    add(None, reason);
+                    ukey.state = UkeyState::Evicting;
+                }
+            }
+        };
+        if changed.everything || !changed.tags.is_empty() {
+            for mut shard in udpif.ukeys.shards() {
+                for ukey in shard.iter_mut() {
+                    if changed.touches(ukey.tags().iter().copied()) {
+                        look(ukey, &mut self.scratch);
+                    }
+                }
+            }
+        }
+        for ufid in &changed.flows {
+            if let Some(ukey) = udpif.ukeys.shard(ufid).get_mut(ufid) {
+                look(ukey, &mut self.scratch);
+            }
+        }
+        self.udpif.counters.retranslated.fetch_add(looked, Ordering::Relaxed);
+        self.stats.last_change_flows.store(looked, Ordering::Relaxed);
+        self.carry_out(&todo, now_ms);
+    }
+
+    /// Has the kernel do what was decided.
+    fn carry_out(&self, todo: &[Todo], now_ms: u64) {
+        let ops: Vec<FlowOp<'_>> = todo
+            .iter()
+            .map(|todo| match &todo.actions {
+                Some(actions) => FlowOp::Modify {
+                    ufid: Some(&todo.ufid.0),
+                    key: &todo.key,
+                    mask: Some(&todo.mask),
+                    actions,
+                },
+                None => FlowOp::Del { ufid: Some(&todo.ufid.0), key: &todo.key },
+            })
+            .collect();
+        let counters = &self.udpif.counters;
+        let mut failed = Vec::new();
+        self.datapath.flow_ops(&ops, &mut |i, result| {
+            let Some(todo) = todo.get(i) else {
+                return;
+            };
+            match result {
+                Ok(_) if todo.actions.is_some() => {
+                    counters.modified.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
+                Err(error) if error.errno == libc::ENOENT => {
+                    self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
+                }
+                Err(error) => {
+                    self.note_failure(&error);
+                    failed.push((todo.ufid, todo.actions.is_some()));
+                }
+            }
+        });
+        // A flow that could not be changed must not stay as it was; one that could not be deleted
+        // is tried again when the next round finds it.
+        for (ufid, was_modify) in failed {
+            if let Some(ukey) = self.udpif.ukeys.shard(&ufid).get_mut(&ufid) {
+                ukey.state = UkeyState::Operational;
+            }
+            if was_modify {
+                self.delete([(ufid, DeleteReason::Changed)], now_ms);
+            }
+        }
+    }
+
+    /// Deletes flows from the kernel, their last counters credited.
+    fn delete(&self, flows: impl IntoIterator<Item = (Ufid, DeleteReason)>, now_ms: u64) {
+        let todo: Vec<Todo> = flows
+            .into_iter()
+            .filter_map(|(ufid, reason)| {
+                let mut shard = self.udpif.ukeys.shard(&ufid);
+                let ukey = shard.get_mut(&ufid)?;
+                ukey.state = UkeyState::Evicting;
+                let key = ukey.key().to_vec();
+                Some(Todo { ufid, key, mask: Vec::new(), actions: None, reason })
+            })
+            .collect();
+        self.carry_out(&todo, now_ms);
+    }
+
+    /// The kernel does not have the flow any more.
+    fn forget(&self, ufid: &Ufid, reason: DeleteReason, totals: Option<FlowTotals>, now_ms: u64) {
+        let Some(mut ukey) = self.udpif.ukeys.shard(ufid).remove(ufid) else {
+            return;
+        };
+        if let Some(totals) = totals {
+            self.credit(&mut ukey, totals_to_stats(&totals));
+        }
+        self.udpif.counters.deleted.fetch_add(1, Ordering::Relaxed);
+        self.udpif.history.note(&ukey, reason, now_ms);
+    }
+
+    /// Takes new counters of a flow and passes on what they mean.
+    fn credit(&self, ukey: &mut Ukey, stats: UkeyStats) {
+        let packets = stats.packets.saturating_sub(ukey.stats.packets);
+        let bytes = stats.bytes.saturating_sub(ukey.stats.bytes);
+        ukey.stats = stats;
+        if packets == 0 {
+            return;
+        }
+        if let Some(rule) = &ukey.rule {
+            rule.credit(packets, bytes);
+        }
+        if let Some(learnt) = ukey.learnt
+            && let Some(bridge) = self.udpif.snapshot.load().bridge(learnt.bridge)
+        {
+            bridge.fdb.refresh(learnt.key, learnt.bundle, stats.used_ms);
+        }
+    }
+
+    /// One round: counters, idle flows, flows that are gone, flows that are not ours.
+    ///
+    /// # Errors
+    /// When the kernel's flows cannot be listed; nothing is deleted then.
+    pub fn make_round(&mut self, now_ms: u64) -> Result<(), DpError> {
+        self.round = self.round.wrapping_add(1);
+        let begun = Instant::now();
+        let mut idle = Vec::new();
+        let mut unknown = Vec::new();
+        let mut seen = 0u64;
+        let flows = self.udpif.ukeys.len();
+        let settings = &self.udpif.settings;
+        let max_idle_ms = settings.max_idle_ms.load(Ordering::Relaxed);
+        let limit = settings.flow_limit.load(Ordering::Relaxed);
+        let datapath = self.datapath.clone();
+        datapath.flow_dump(DumpDetail::Terse, &mut |flow| {
+            seen += 1;
+            let ufid = flow.ufid.map(Ufid);
+            let Some(ufid) = ufid.filter(|ufid| self.saw(ufid, flow)) else {
+                if unknown.len() < UNKNOWN_FLOWS_MAX {
+                    unknown.push((ufid, flow.key.map(<[u8]>::to_vec)));
+                }
+                return;
+            };
+            if let Some(ukey) = self.udpif.ukeys.shard(&ufid).get(&ufid)
+                && ukey.state == UkeyState::Operational
+                && is_idle(ukey, now_ms, max_idle_ms, flows, limit)
+            {
+                let reason =
+                    if flows > limit { DeleteReason::FlowLimit } else { DeleteReason::Idle };
+                idle.push((ufid, reason));
+            }
+        })?;
+        let stats = &self.stats;
+        stats.dump_ms.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+        stats.flows.store(seen, Ordering::Relaxed);
+        stats.max_flows.fetch_max(seen, Ordering::Relaxed);
+        stats.rounds.fetch_add(1, Ordering::Relaxed);
+
+        self.delete(idle, now_ms);
+        self.sweep(now_ms);
+        self.meet(&unknown, now_ms);
+        Ok(())
+    }
+
+    /// Takes what a dump says of a flow; false if there is no ukey for it.
+    fn saw(&self, ufid: &Ufid, flow: &FlowMsg<'_>) -> bool {
+        let counts = flow.stats.unwrap_or_default();
+        let mut shard = self.udpif.ukeys.shard(ufid);
+        let Some(ukey) = shard.get_mut(ufid) else {
+            return false;
+        };
+        ukey.seen_round = self.round;
+        let stats = UkeyStats {
+            packets: counts.packets,
+            bytes: counts.bytes,
+            used_ms: flow.used_ms.unwrap_or(0),
+            tcp_flags: flow.tcp_flags.unwrap_or(0),
+        };
+        self.credit(ukey, stats);
+        true
+    }
+
+    /// Forgets flows that a whole dump did not show although they were there before it began.
+    fn sweep(&self, now_ms: u64) {
+        let mut gone = Vec::new();
+        for shard in self.udpif.ukeys.shards() {
+            let missing = shard.iter().filter(|ukey| {
+                ukey.state == UkeyState::Operational
+                    && ukey.seen_round != self.round
+                    && ukey.seen_round != 0
+            });
+            gone.extend(missing.map(|ukey| ukey.ufid));
+        }
+        // A dump may pass over a flow when the table is resized under it: the kernel is asked.
+        for ufid in gone {
+            match self.datapath.flow_get(&ufid.0, &mut |_| ()) {
+                Ok(true) => {}
+                Ok(false) => self.forget(&ufid, DeleteReason::Gone, None, now_ms),
+                Err(error) => self.note_failure(&error),
+            }
+        }
+        // A flow that no dump has shown yet gets the next one to appear in.
+        for mut shard in self.udpif.ukeys.shards() {
+            for ukey in shard.iter_mut().filter(|ukey| ukey.seen_round == 0) {
+                if ukey.state == UkeyState::Operational {
+                    ukey.seen_round = self.round;
+                }
+            }
+        }
+    }
+
+    /// Adopts or deletes flows that somebody else installed.
+    fn meet(&self, unknown: &[(Option<Ufid>, Option<Vec<u8>>)], now_ms: u64) {
+        let mut found = Vec::new();
+        for (ufid, key) in unknown {
+            // A put that was on its way during the dump has its ukey by now.
+            let Some(ufid) = ufid else {
+                if let Some(key) = key {
+                    let op = FlowOp::Del { ufid: None, key };
+                    self.datapath.flow_ops(&[op], &mut |_, _| ());
+                }
+                continue;
+            };
+            if self.udpif.ukeys.shard(ufid).get(ufid).is_none() {
+                let got =
+                    self.datapath.flow_get(&ufid.0, &mut |flow| found.extend(Found::of(flow)));
+                if let Err(error) = got {
+                    self.note_failure(&error);
+                }
+            }
+        }
+        if !found.is_empty() {
+            let adopted = adopt::adopt(&self.udpif, &*self.datapath, &found, now_ms);
+            tracing::debug!(target: "ofproto_dpif_upcall", "unknown flows: {adopted:?}");
+        }
+    }
+
+    /// Deletes every flow that we know, for `revalidator/purge` and before a datapath goes.
+    pub fn purge(&self, now_ms: u64) {
+        let all: Vec<(Ufid, DeleteReason)> = self
+            .udpif
+            .ukeys
+            .shards()
+            .flat_map(|shard| shard.iter().map(|ukey| ukey.ufid).collect::<Vec<_>>())
+            .map(|ufid| (ufid, DeleteReason::Flushed))
+            .collect();
+        self.delete(all, now_ms);
+    }
+}
+
+fn totals_to_stats(totals: &FlowTotals) -> UkeyStats {
+    UkeyStats {
+        packets: totals.packets,
+        bytes: totals.bytes,
+        used_ms: totals.used_ms.unwrap_or(0),
+        tcp_flags: totals.tcp_flags,
+    }
+}

@@ -1,0 +1,329 @@
+//! The configuration as handlers see it: bridges, bundles and ports, built whole and swapped whole.
+//!
+//! What always holds: a [`Snapshot`] never changes; a reconfiguration builds another and swaps the
+//! pointer. What does change under the packets (the forwarding database, the rule tables, the
+//! counters) is shared between successive snapshots. Every datapath port belongs to at most one
+//! bridge, and every port of a bridge to exactly one of its bundles.
+//!
+//! [`Dep`] names the parts of it that a translation can rest on; [`Snapshot::changes_to`] says
+//! which of them a reconfiguration touched.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::datapath::OdpPort;
+use crate::l2::fdb::{BundleId, Fdb, FdbKey};
+use crate::ofproto::{OfPort, RuleId, TableId, Tables};
+
+/// Names a bridge for as long as the daemon runs; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BridgeId(pub u32);
+
+/// A set of VLAN ids.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VlanSet([u64; 64]);
+
+impl VlanSet {
+    /// No VLAN.
+    pub const EMPTY: Self = Self([0; 64]);
+    /// Every VLAN.
+    pub const ALL: Self = Self([u64::MAX; 64]);
+
+    /// Adds `vid`; ids above 4095 are ignored.
+    pub fn insert(&mut self, vid: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(vid / 64)) {
+            *word |= 1 << (vid % 64);
+        }
+    }
+
+    /// Whether `vid` is in the set.
+    pub fn contains(&self, vid: u16) -> bool {
+        self.0.get(usize::from(vid / 64)).is_some_and(|word| word & (1 << (vid % 64)) != 0)
+    }
+
+    /// The ids in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..4096).filter(|vid| self.contains(*vid))
+    }
+
+    /// Whether no id is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
+impl FromIterator<u16> for VlanSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(ids: I) -> Self {
+        let mut set = Self::EMPTY;
+        ids.into_iter().for_each(|vid| set.insert(vid));
+        set
+    }
+}
+
+impl std::fmt::Debug for VlanSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if *self == Self::ALL {
+            f.write_str("all")
+        } else {
+            f.debug_set().entries(self.iter()).finish()
+        }
+    }
+}
+
+/// How a bundle treats VLAN tags: the column `vlan_mode` of ovs-vswitchd.conf.db(5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VlanMode {
+    /// One VLAN, untagged on the wire.
+    Access,
+    /// Tagged as they come.
+    Trunk,
+    /// A trunk whose native VLAN is tagged on the way out.
+    NativeTagged,
+    /// A trunk whose native VLAN is untagged on the way out.
+    NativeUntagged,
+}
+
+/// When a bundle sends an 802.1Q header of VLAN 0 that carries only a priority.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PriorityTags {
+    /// Never.
+    #[default]
+    Never,
+    /// When the priority is not zero.
+    IfNonzero,
+    /// Whenever the packet came with a header.
+    Always,
+}
+
+/// A logical port of a bridge: one port, or several bonded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bundle {
+    /// Its name for as long as the daemon runs.
+    pub id: BundleId,
+    /// Name of the Port record.
+    pub name: String,
+    /// How tags are treated.
+    pub vlan_mode: VlanMode,
+    /// Access or native VLAN; 0 where there is none.
+    pub vlan: u16,
+    /// VLANs that pass on a trunk.
+    pub trunks: VlanSet,
+    /// Priority tags on the way out.
+    pub priority_tags: PriorityTags,
+    /// Member ports; the first forwards.
+    pub ports: Vec<OfPort>,
+}
+
+impl Bundle {
+    /// Whether a trunk lets `vid` pass.
+    pub fn trunks_vlan(&self, vid: u16) -> bool {
+        self.vlan_mode != VlanMode::Access && (self.trunks.contains(vid) || self.is_native(vid))
+    }
+
+    /// Whether packets of `vid` may leave here.
+    pub fn includes_vlan(&self, vid: u16) -> bool {
+        match self.vlan_mode {
+            VlanMode::Access => self.vlan == vid,
+            _ => self.trunks_vlan(vid),
+        }
+    }
+
+    fn is_native(&self, vid: u16) -> bool {
+        matches!(self.vlan_mode, VlanMode::NativeTagged | VlanMode::NativeUntagged)
+            && self.vlan == vid
+    }
+}
+
+/// A port of a bridge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// OpenFlow number.
+    pub ofp: OfPort,
+    /// Datapath number.
+    pub odp: OdpPort,
+    /// Name of the device.
+    pub name: String,
+    /// Bundle it belongs to.
+    pub bundle: BundleId,
+    /// Whether it may carry packets: administratively up and with carrier.
+    pub may_enable: bool,
+}
+
+/// A bridge as handlers see it.
+#[derive(Clone)]
+pub struct Bridge {
+    /// Its name for as long as the daemon runs.
+    pub id: BridgeId,
+    /// Its name for people.
+    pub name: String,
+    /// Whether frames to 01:80:c2:00:00:0x are forwarded.
+    pub forward_bpdu: bool,
+    /// Bundles in the order in which floods leave.
+    pub bundles: Vec<Bundle>,
+    /// Ports in ascending order of OpenFlow number.
+    pub ports: Vec<Port>,
+    /// Forwarding database, shared with earlier snapshots.
+    pub fdb: Arc<Fdb>,
+    /// Rule tables, shared with earlier snapshots.
+    pub tables: Arc<Tables>,
+}
+
+impl Bridge {
+    /// The port of that OpenFlow number.
+    pub fn port(&self, ofp: OfPort) -> Option<&Port> {
+        self.ports.binary_search_by_key(&ofp, |port| port.ofp).ok().map(|i| &self.ports[i])
+    }
+
+    /// The bundle of that name.
+    pub fn bundle(&self, id: BundleId) -> Option<&Bundle> {
+        self.bundles.iter().find(|bundle| bundle.id == id)
+    }
+}
+
+/// See the module's page.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    bridges: Vec<Arc<Bridge>>,
+    by_odp: HashMap<OdpPort, (usize, usize), foldhash::fast::RandomState>,
+}
+
+impl Snapshot {
+    /// A snapshot of these bridges.
+    pub fn new(bridges: Vec<Arc<Bridge>>) -> Self {
+        let mut by_odp = HashMap::default();
+        for (b, bridge) in bridges.iter().enumerate() {
+            for (p, port) in bridge.ports.iter().enumerate() {
+                by_odp.insert(port.odp, (b, p));
+            }
+        }
+        Self { bridges, by_odp }
+    }
+
+    /// The bridges.
+    pub fn bridges(&self) -> &[Arc<Bridge>] {
+        &self.bridges
+    }
+
+    /// The bridge of that id.
+    pub fn bridge(&self, id: BridgeId) -> Option<&Arc<Bridge>> {
+        self.bridges.iter().find(|bridge| bridge.id == id)
+    }
+
+    /// The bridge of that name.
+    pub fn bridge_named(&self, name: &str) -> Option<&Arc<Bridge>> {
+        self.bridges.iter().find(|bridge| bridge.name == name)
+    }
+
+    /// The bridge and port behind a datapath port.
+    pub fn port(&self, odp: OdpPort) -> Option<(&Arc<Bridge>, &Port)> {
+        let &(b, p) = self.by_odp.get(&odp)?;
+        let bridge = self.bridges.get(b)?;
+        Some((bridge, bridge.ports.get(p)?))
+    }
+
+    /// What a flow that was translated against `self` may no longer rest on in `next`.
+    pub fn changes_to(&self, next: &Self) -> Vec<Dep> {
+        let mut changes = Vec::new();
+        for old in &self.bridges {
+            match next.bridge(old.id) {
+                None => {
+                    changes.push(Dep::Bridge(old.id));
+                    changes.extend(old.ports.iter().map(|port| Dep::OdpPort(port.odp)));
+                }
+                Some(new) => bridge_changes(old, new, &mut changes),
+            }
+        }
+        for new in next.bridges.iter().filter(|new| self.bridge(new.id).is_none()) {
+            changes.extend(new.ports.iter().map(|port| Dep::OdpPort(port.odp)));
+        }
+        changes
+    }
+}
+
+fn bridge_changes(old: &Bridge, new: &Bridge, changes: &mut Vec<Dep>) {
+    if old.forward_bpdu != new.forward_bpdu {
+        changes.push(Dep::Bridge(old.id));
+    }
+    let mut flooded = VlanSet::EMPTY;
+    let mut all_flooded = false;
+    let mut touch = |bundle: &Bundle| match bundle.vlan_mode {
+        VlanMode::Access => flooded.insert(bundle.vlan),
+        _ => all_flooded = true,
+    };
+    for bundle in &old.bundles {
+        let after = new.bundle(bundle.id);
+        let ports = |bridge: &Bridge, bundle: &Bundle| -> Vec<Option<Port>> {
+            bundle.ports.iter().map(|ofp| bridge.port(*ofp).cloned()).collect()
+        };
+        if after.is_none_or(|after| after != bundle || ports(old, bundle) != ports(new, after)) {
+            changes.push(Dep::Bundle(old.id, bundle.id));
+            touch(bundle);
+            after.into_iter().for_each(&mut touch);
+        }
+    }
+    new.bundles.iter().filter(|bundle| old.bundle(bundle.id).is_none()).for_each(&mut touch);
+    if all_flooded {
+        changes.push(Dep::FloodAny(old.id));
+    } else {
+        changes.extend(flooded.iter().map(|vlan| Dep::Flood(old.id, vlan)));
+    }
+    for port in &old.ports {
+        if new.port(port.ofp) != Some(port) {
+            changes.push(Dep::OdpPort(port.odp));
+        }
+    }
+    for port in &new.ports {
+        if old.port(port.ofp) != Some(port) {
+            changes.push(Dep::OdpPort(port.odp));
+        }
+    }
+}
+
+/// Something that a translation can rest on. When it changes, the flows that named it are
+/// translated again, and no others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dep {
+    /// Which bridge and port a datapath port is, or that it is none.
+    OdpPort(OdpPort),
+    /// Settings of a whole bridge.
+    Bridge(BridgeId),
+    /// A bundle's VLAN settings and members.
+    Bundle(BridgeId, BundleId),
+    /// Which bundles a flood in a VLAN reaches.
+    Flood(BridgeId, u16),
+    /// Which bundles any flood reaches.
+    FloodAny(BridgeId),
+    /// Where an address is, or that it is unknown.
+    Fdb(BridgeId, FdbKey),
+    /// The rule that decided.
+    Rule(BridgeId, RuleId),
+    /// Which rules a table has, as far as the lookup read.
+    Table(BridgeId, TableId),
+}
+
+impl Dep {
+    /// A 64-bit stand-in: equal deps have equal tags; unequal ones may, which costs a needless
+    /// translation and nothing else.
+    pub fn tag(self) -> u64 {
+        let (kind, scope, value) = match self {
+            Self::OdpPort(odp) => (1, 0, u64::from(odp.0)),
+            Self::Bridge(bridge) => (2, bridge.0, 0),
+            Self::Bundle(bridge, bundle) => (3, bridge.0, u64::from(bundle.0)),
+            Self::Flood(bridge, vlan) => (4, bridge.0, u64::from(vlan)),
+            Self::FloodAny(bridge) => (5, bridge.0, 0),
+            Self::Fdb(bridge, key) => {
+                let [a, b, c, d, e, f] = key.mac.0;
+                let [v, w] = key.vlan.to_be_bytes();
+                (6, bridge.0, u64::from_be_bytes([v, w, a, b, c, d, e, f]))
+            }
+            Self::Rule(bridge, rule) => (7, bridge.0, rule.0),
+            Self::Table(bridge, table) => (8, bridge.0, u64::from(table.0)),
+        };
+        // Multiplications by odd constants keep every input bit; the rotation mixes them down.
+        (value ^ (u64::from(scope) << 32) ^ kind)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29)
+            .wrapping_add(kind)
+            .wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+}

@@ -1,0 +1,380 @@
+//! Standalone configuration: the bridges from one TOML file instead of a database.
+//!
+//! ```toml
+//! [bridge.br0]
+//! mac = "02:00:00:00:00:01"         # address of the device br0
+//! mac-table-size = 8192
+//! mac-aging-time = 300              # seconds
+//! flood-vlans = [99]
+//!
+//! [bridge.br0.port.veth0]
+//! tag = 10                          # access port of VLAN 10
+//!
+//! [bridge.br0.port.veth1]
+//! vlan-mode = "native-untagged"     # access, trunk, native-tagged, native-untagged
+//! tag = 10
+//! trunks = [10, 20]
+//! ofport = 5
+//!
+//! [bridge.br0.port.host0]
+//! type = "internal"
+//!
+//! [other-config]
+//! max-idle = 10000                  # milliseconds
+//! flow-limit = 200000
+//! ```
+//!
+//! What always holds: a file is taken whole or refused whole, with line, column and what would be
+//! right; unknown keys are refused, for they are misspelt ones.
+
+mod port_watch;
+pub mod run;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::bridge::config::{BridgeConfig, Config, PortConfig, PortType, SettingsConfig};
+use crate::flow::EthAddr;
+use crate::l2::fdb::FdbConfig;
+use crate::limits::CONFIG_FILE_MAX;
+use crate::snapshot::{PriorityTags, VlanMode};
+
+/// Why a file was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{0}")]
+    Read(String),
+    /// The file is larger than a configuration can sensibly be.
+    #[error("the file is larger than {CONFIG_FILE_MAX} bytes")]
+    TooLarge,
+    /// Something in it is wrong.
+    #[error("line {line}, column {column}: {message}")]
+    Wrong {
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// As [`ConfigError`] says.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let meta = std::fs::metadata(path).map_err(|e| ConfigError::Read(e.to_string()))?;
+    if meta.len() > CONFIG_FILE_MAX {
+        return Err(ConfigError::TooLarge);
+    }
+    let bytes = std::fs::read(path).map_err(|e| ConfigError::Read(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let good = String::from_utf8_lossy(good).into_owned();
+        let (line, column) = position(&good, good.len());
+        ConfigError::Wrong { line, column, message: "not UTF-8 text".to_owned() }
+    })?;
+    parse(&text)
+}
+
+/// Checks a configuration given as text.
+///
+/// # Errors
+/// [`ConfigError::Wrong`].
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        ConfigError::Wrong { line, column, message }
+    })?;
+    check(file).map_err(|Complaint { at, message }| {
+        let (line, column) = position(text, at);
+        ConfigError::Wrong { line, column, message }
+    })
+}
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before: String = text.bytes().take(offset).map(char::from).collect();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + text.get(line_start..offset).map_or(0, |head| head.chars().count());
+    (line, column)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    #[serde(default)]
+    bridge: BTreeMap<Spanned<String>, BridgeTable>,
+    #[serde(default)]
+    other_config: OtherConfig,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct OtherConfig {
+    n_handler_threads: Option<Spanned<i64>>,
+    max_idle: Option<Spanned<i64>>,
+    max_revalidator: Option<Spanned<i64>>,
+    flow_limit: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct BridgeTable {
+    mac: Option<Spanned<String>>,
+    datapath_id: Option<Spanned<String>>,
+    #[serde(default)]
+    forward_bpdu: bool,
+    mac_table_size: Option<Spanned<i64>>,
+    mac_aging_time: Option<Spanned<i64>>,
+    #[serde(default)]
+    flood_vlans: Vec<Spanned<i64>>,
+    #[serde(default)]
+    port: BTreeMap<Spanned<String>, PortTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct PortTable {
+    #[serde(rename = "type")]
+    kind: Option<Spanned<String>>,
+    tag: Option<Spanned<i64>>,
+    #[serde(default)]
+    trunks: Vec<Spanned<i64>>,
+    vlan_mode: Option<Spanned<String>>,
+    priority_tags: Option<Spanned<String>>,
+    ofport: Option<Spanned<i64>>,
+    mac: Option<Spanned<String>>,
+}
+
+/// Something wrong at a byte offset.
+struct Complaint {
+    at: usize,
+    message: String,
+}
+
+fn complain<T>(value: &Spanned<T>, message: impl fmt::Display) -> Complaint {
+    Complaint { at: value.span().start, message: message.to_string() }
+}
+
+fn check(file: File) -> Result<Config, Complaint> {
+    let other = &file.other_config;
+    let settings = SettingsConfig {
+        n_handler_threads: number(&other.n_handler_threads, "n-handler-threads", 1, 1024)?,
+        max_idle_ms: number(&other.max_idle, "max-idle", 100, 86_400_000)?,
+        max_revalidator_ms: number(&other.max_revalidator, "max-revalidator", 100, 86_400_000)?,
+        flow_limit: number(&other.flow_limit, "flow-limit", 0, 100_000_000)?,
+    };
+    let mut bridges = BTreeMap::new();
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for (name, table) in file.bridge {
+        device_name(&name, "bridge")?;
+        owner(&mut owners, &name, name.get_ref())?;
+        let mut ports = BTreeMap::new();
+        for (port_name, port) in table.port.iter() {
+            device_name(port_name, "port")?;
+            owner(&mut owners, port_name, name.get_ref())?;
+            ports.insert(port_name.get_ref().clone(), check_port(port)?);
+        }
+        for (port_name, port) in &table.port {
+            let twin = ports.iter().find(|(other, config)| {
+                *other != port_name.get_ref()
+                    && config.ofport.is_some()
+                    && port.ofport.as_ref().map(|n| *n.get_ref()) == config.ofport.map(i64::from)
+            });
+            if let (Some((other, _)), Some(ofport)) = (twin, &port.ofport) {
+                let message = format!(
+                    "ofport {} is wanted by {other} too; give each its own",
+                    ofport.get_ref()
+                );
+                return Err(complain(ofport, message));
+            }
+        }
+        let bridge = check_bridge(&table, ports)?;
+        bridges.insert(name.into_inner(), bridge);
+    }
+    Ok(Config { bridges, settings })
+}
+
+fn owner(
+    owners: &mut BTreeMap<String, String>,
+    device: &Spanned<String>,
+    bridge: &str,
+) -> Result<(), Complaint> {
+    match owners.insert(device.get_ref().clone(), bridge.to_owned()) {
+        None => Ok(()),
+        Some(other) => Err(complain(
+            device,
+            format!(
+                "device {} is in bridge {other} already; a device can be in one bridge only",
+                device.get_ref()
+            ),
+        )),
+    }
+}
+
+fn check_bridge(
+    table: &BridgeTable,
+    ports: BTreeMap<String, PortConfig>,
+) -> Result<BridgeConfig, Complaint> {
+    let default = FdbConfig::default();
+    let flood_vlans: Result<Vec<u16>, Complaint> =
+        table.flood_vlans.iter().map(|vid| in_range(vid, "flood-vlans", 0, 4095)).collect();
+    let aging: Option<u64> = number(&table.mac_aging_time, "mac-aging-time", 15, 3600)?;
+    Ok(BridgeConfig {
+        mac: address(&table.mac)?,
+        datapath_id: table.datapath_id.as_ref().map(datapath_id).transpose()?,
+        forward_bpdu: table.forward_bpdu,
+        fdb: FdbConfig {
+            max_entries: number(&table.mac_table_size, "mac-table-size", 10, 1_000_000)?
+                .unwrap_or(default.max_entries),
+            aging_ms: aging.map_or(default.aging_ms, |seconds| seconds * 1000),
+            flood_vlans: flood_vlans?,
+        },
+        ports,
+    })
+}
+
+fn check_port(table: &PortTable) -> Result<PortConfig, Complaint> {
+    let trunks: Result<Vec<u16>, Complaint> =
+        table.trunks.iter().map(|vid| in_range(vid, "trunks", 0, 4095)).collect();
+    let config = PortConfig {
+        kind: one_of(
+            &table.kind,
+            "type",
+            &[("system", PortType::System), ("internal", PortType::Internal)],
+        )?
+        .unwrap_or_default(),
+        tag: number(&table.tag, "tag", 0, 4095)?,
+        trunks: trunks?,
+        vlan_mode: one_of(
+            &table.vlan_mode,
+            "vlan-mode",
+            &[
+                ("access", VlanMode::Access),
+                ("trunk", VlanMode::Trunk),
+                ("native-tagged", VlanMode::NativeTagged),
+                ("native-untagged", VlanMode::NativeUntagged),
+            ],
+        )?,
+        priority_tags: one_of(
+            &table.priority_tags,
+            "priority-tags",
+            &[
+                ("never", PriorityTags::Never),
+                ("if-nonzero", PriorityTags::IfNonzero),
+                ("always", PriorityTags::Always),
+            ],
+        )?
+        .unwrap_or_default(),
+        ofport: number(&table.ofport, "ofport", 1, 65_279)?,
+        mac: address(&table.mac)?,
+    };
+    if let (Some(mode), VlanMode::Access, Some(first)) =
+        (&table.vlan_mode, config.mode(), table.trunks.first())
+    {
+        let _ = mode;
+        return Err(complain(first, "an access port has no trunks; remove them or the mode"));
+    }
+    Ok(config)
+}
+
+fn number<T: TryFrom<i64>>(
+    value: &Option<Spanned<i64>>,
+    key: &str,
+    least: i64,
+    most: i64,
+) -> Result<Option<T>, Complaint> {
+    value.as_ref().map(|value| in_range(value, key, least, most)).transpose()
+}
+
+fn in_range<T: TryFrom<i64>>(
+    value: &Spanned<i64>,
+    key: &str,
+    least: i64,
+    most: i64,
+) -> Result<T, Complaint> {
+    let n = *value.get_ref();
+    let wrong = || complain(value, format!("{key} is {n}; it must be from {least} to {most}"));
+    if (least..=most).contains(&n) { T::try_from(n).map_err(|_| wrong()) } else { Err(wrong()) }
+}
+
+fn one_of<T: Copy>(
+    value: &Option<Spanned<String>>,
+    key: &str,
+    choices: &[(&str, T)],
+) -> Result<Option<T>, Complaint> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    match choices.iter().find(|(name, _)| name == value.get_ref()) {
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let message =
+                format!("{key} is {:?}; it must be one of {}", value.get_ref(), names.join(", "));
+            Err(complain(value, message))
+        }
+    }
+}
+
+/// A device name as Linux takes it: 1 to 15 bytes, no slash, no white space, not `.` or `..`.
+fn device_name(name: &Spanned<String>, what: &str) -> Result<(), Complaint> {
+    let text = name.get_ref();
+    let wrong = if text.is_empty() {
+        "is empty".to_owned()
+    } else if text.len() > 15 {
+        format!("is {} bytes long; a device name has at most 15", text.len())
+    } else if text == "." || text == ".." || text == "ovs-system" {
+        "is a name that Linux or the datapath keeps for itself".to_owned()
+    } else if text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        "has a character that a device name must not have (slash, colon, white space)".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(complain(name, format!("{what} name {text:?} {wrong}")))
+}
+
+fn address(value: &Option<Spanned<String>>) -> Result<Option<EthAddr>, Complaint> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let wrong = |why: &str| {
+        let message = format!("mac is {:?}; {why}", value.get_ref());
+        complain(value, message)
+    };
+    let mut bytes = [0; 6];
+    let mut parts = value.get_ref().split(':');
+    for byte in &mut bytes {
+        let part = parts.next().filter(|part| part.len() == 2);
+        *byte = part
+            .and_then(|part| u8::from_str_radix(part, 16).ok())
+            .ok_or_else(|| wrong("it must look like 02:00:00:00:00:01"))?;
+    }
+    let mac = EthAddr(bytes);
+    if parts.next().is_some() {
+        return Err(wrong("it must look like 02:00:00:00:00:01"));
+    }
+    if mac.is_multicast() || mac == EthAddr::ZERO {
+        return Err(wrong("it must be the address of one device, not of a group, and not zero"));
+    }
+    Ok(Some(mac))
+}
+
+fn datapath_id(value: &Spanned<String>) -> Result<u64, Complaint> {
+    let text = value.get_ref();
+    let id = (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    id.filter(|id| *id != 0).ok_or_else(|| {
+        complain(value, format!("datapath-id is {text:?}; it must be 16 hex digits, not all 0"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

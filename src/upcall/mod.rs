@@ -1,0 +1,209 @@
+//! Upcalls: packets that the kernel has no flow for, decided and answered with a flow.
+//!
+//! A handler thread ([`handler`]) reads upcalls, has its [`worker`] decide them, and sends the flow
+//! puts and executes of a whole batch in one system call. What all threads share is the [`Udpif`]:
+//! the [`Snapshot`] of the configuration, the [`ukey`]s of installed flows, the bounds, and the
+//! record of [`changes`] that drives revalidation.
+//!
+//! What always holds: a flow in the kernel that we installed has a ukey; a packet whose flow could
+//! not be installed is forwarded all the same; every upcall is counted at its port as served or
+//! dropped.
+
+pub mod changes;
+pub mod fair;
+pub mod handler;
+pub mod history;
+pub mod ports;
+pub mod slab;
+pub mod trigger;
+pub mod ukey;
+pub mod worker;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::datapath::FamilyIds;
+use crate::l2::fdb::Learned;
+use crate::odp;
+use crate::odp::ufid::UfidHasher;
+use crate::snapshot::{Dep, Snapshot};
+use crate::xlate::Effect;
+
+use self::changes::Changes;
+use self::history::History;
+use self::ports::PortCounters;
+use self::ukey::UkeyMap;
+
+/// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
+pub fn now_ms() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
+    // CLOCK_MONOTONIC always exists on Linux.
+    now.map_or(0, |now| now.as_millis() as u64)
+}
+
+/// Bounds that an operator sets, read by all threads.
+#[derive(Debug)]
+pub struct Settings {
+    /// Most flows (`other_config:flow-limit`).
+    pub flow_limit: AtomicUsize,
+    /// Idle time after which a flow goes (`other_config:max-idle`).
+    pub max_idle_ms: AtomicU64,
+    /// Longest time between two rounds of the revalidator (`other_config:max-revalidator`).
+    pub max_revalidator_ms: AtomicU64,
+    /// Whether flows are wildcarded (`upcall/disable-megaflows`).
+    pub megaflows: AtomicBool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            flow_limit: AtomicUsize::new(200_000),
+            max_idle_ms: AtomicU64::new(10_000),
+            max_revalidator_ms: AtomicU64::new(500),
+            megaflows: AtomicBool::new(true),
+        }
+    }
+}
+
+/// Counts since the start; any thread adds.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Upcalls read.
+    pub upcalls: AtomicU64,
+    /// Upcalls that could not be read or were of no kind that is served.
+    pub bad: AtomicU64,
+    /// Upcalls dropped for fairness.
+    pub dropped: AtomicU64,
+    /// Times a handler's socket had lost upcalls.
+    pub overruns: AtomicU64,
+    /// Flows installed.
+    pub installed: AtomicU64,
+    /// Upcalls of a flow that was installed already.
+    pub duplicates: AtomicU64,
+    /// Upcalls answered without installing a flow: the table is full.
+    pub over_limit: AtomicU64,
+    /// Flows that the kernel refused.
+    pub refused: AtomicU64,
+    /// Packets that the kernel refused to send.
+    pub execute_failed: AtomicU64,
+    /// Flows translated anew since something changed.
+    pub retranslated: AtomicU64,
+    /// Flows whose actions were changed for it.
+    pub modified: AtomicU64,
+    /// Flows deleted, for whatever reason.
+    pub deleted: AtomicU64,
+    /// Flows of an earlier run taken over.
+    pub adopted: AtomicU64,
+}
+
+/// What became of the kernel's side, as handlers learned by errors; the control thread looks.
+#[derive(Default, Debug)]
+pub struct Health {
+    /// The datapath does not exist any more.
+    pub datapath_gone: AtomicBool,
+    /// A flow was refused because another one is in its place.
+    pub overlap: AtomicBool,
+}
+
+/// See the module's page.
+pub struct Udpif {
+    /// The configuration.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Installed flows.
+    pub ukeys: UkeyMap,
+    /// What changed.
+    pub changes: Changes,
+    /// Deleted flows.
+    pub history: History,
+    /// Upcalls by port.
+    pub ports: PortCounters,
+    /// Bounds.
+    pub settings: Settings,
+    /// Counts.
+    pub counters: Counters,
+    /// The kernel's side.
+    pub health: Health,
+    /// How messages to the kernel are addressed.
+    pub target: Target,
+    /// When the daemon started.
+    pub started: Instant,
+}
+
+/// How messages to one datapath are addressed and what it understands.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Generic netlink ids.
+    pub families: FamilyIds,
+    /// The datapath's number.
+    pub dp_ifindex: u32,
+    /// What its keys may hold.
+    pub support: odp::Support,
+    /// What UFIDs are made with.
+    pub ufids: UfidHasher,
+}
+
+impl Udpif {
+    /// With no bridges and no flows.
+    pub fn new(target: Target) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
+            ukeys: UkeyMap::default(),
+            changes: Changes::default(),
+            history: History::default(),
+            ports: PortCounters::default(),
+            settings: Settings::default(),
+            counters: Counters::default(),
+            health: Health::default(),
+            target,
+            started: Instant::now(),
+        })
+    }
+
+    /// Takes another configuration and has the flows that it touches looked at.
+    pub fn configure(&self, next: Snapshot) {
+        let before = self.snapshot.swap(Arc::new(next));
+        let changes = before.changes_to(&self.snapshot.load());
+        if !changes.is_empty() {
+            self.changes.add(changes);
+        }
+    }
+
+    /// Carries out what a translation wants besides forwarding, for `packets` packets of `bytes`
+    /// bytes the last of which was seen at `now_ms`.
+    pub fn apply(
+        &self,
+        snapshot: &Snapshot,
+        effects: &[Effect],
+        packets: u64,
+        bytes: u64,
+        now_ms: u64,
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Credit(rule) => rule.credit(packets, bytes),
+                Effect::Learn { bridge: id, key, bundle, grat_arp } => {
+                    let Some(bridge) = snapshot.bridge(*id) else {
+                        continue;
+                    };
+                    match bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms) {
+                        Learned::New { evicted } => {
+                            let evicted = evicted.map(|key| Dep::Fdb(*id, key));
+                            self.changes.add([Dep::Fdb(*id, *key)].into_iter().chain(evicted));
+                        }
+                        Learned::Moved { .. } => self.changes.add([Dep::Fdb(*id, *key)]),
+                        Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether another flow may be installed.
+    pub fn has_room(&self) -> bool {
+        self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,446 @@
+//! Ukeys: what we know of each megaflow that we asked the kernel to install.
+//!
+//! What always holds: there is a ukey for every flow that we installed until the kernel has
+//! confirmed its deletion; one ukey per UFID. A ukey is found by its UFID in one of
+//! [`UKEY_SHARDS`] shards, each behind a lock that is never held across a system call.
+//!
+//! A [`Ukey`] keeps its key, mask and actions as the bytes that were sent, beside what a later
+//! question needs: on what it rests (tags), what its traffic keeps alive (the learned address, the
+//! rule's counters), and which packet made it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::l2::fdb::{BundleId, FdbKey};
+use crate::limits::UKEY_SHARDS;
+use crate::odp::ufid::Ufid;
+use crate::ofproto::Rule;
+use crate::snapshot::{BridgeId, Dep};
+use crate::xlate::{DropReason, Effect};
+
+use super::slab::Slab;
+
+/// Life of a ukey.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UkeyState {
+    /// The put is on its way.
+    Visible,
+    /// The kernel has the flow.
+    Operational,
+    /// Its deletion is on its way.
+    Evicting,
+}
+
+/// Why a flow was deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeleteReason {
+    /// No packet for the idle time.
+    Idle,
+    /// Too many flows: those idle longest go.
+    FlowLimit,
+    /// What it rested on changed, and the new mask or key is another.
+    Changed,
+    /// An earlier run installed it and today's translation disagrees.
+    NotAdopted,
+    /// Someone else removed it from the kernel.
+    Gone,
+    /// The kernel refused it.
+    Refused(i32),
+    /// Somebody asked for all flows to go.
+    Flushed,
+    /// Its key does not parse any more: not ours.
+    Foreign,
+}
+
+impl DeleteReason {
+    /// A few words for people.
+    pub fn text(self) -> String {
+        match self {
+            Self::Idle => "idle".into(),
+            Self::FlowLimit => "over the flow limit".into(),
+            Self::Changed => "what it rested on changed".into(),
+            Self::NotAdopted => "an earlier run's flow that translates differently now".into(),
+            Self::Gone => "removed from the kernel by someone else".into(),
+            Self::Refused(errno) => {
+                format!("refused by the kernel: {}", std::io::Error::from_raw_os_error(errno))
+            }
+            Self::Flushed => "flushed".into(),
+            Self::Foreign => "not a flow of ours".into(),
+        }
+    }
+}
+
+/// Kernel counters of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UkeyStats {
+    /// Packets that the kernel forwarded by it.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When it last saw one, in monotonic milliseconds; 0 for never.
+    pub used_ms: u64,
+    /// TCP flags seen, OR-ed.
+    pub tcp_flags: u8,
+}
+
+/// The address that a flow's traffic keeps in the forwarding database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Learnt {
+    /// The bridge.
+    pub bridge: BridgeId,
+    /// VLAN and address.
+    pub key: FdbKey,
+    /// Where it is.
+    pub bundle: BundleId,
+}
+
+/// Bytes that most flows' key, mask and actions fit into.
+const INLINE_BYTES: usize = 208;
+
+/// Tags that most flows rest on.
+const INLINE_TAGS: usize = 8;
+
+/// One installed flow. See the module's page.
+pub struct Ukey {
+    /// Its name in the kernel.
+    pub ufid: Ufid,
+    /// Where it stands.
+    pub state: UkeyState,
+    /// Kernel counters as of the last look.
+    pub stats: UkeyStats,
+    /// When it was made, monotonic milliseconds.
+    pub created_ms: u64,
+    /// Round of the revalidator that last saw it in the kernel.
+    pub seen_round: u32,
+    /// The bridge that decided it.
+    pub bridge: Option<BridgeId>,
+    /// The address it keeps alive.
+    pub learnt: Option<Learnt>,
+    /// The rule whose counters it feeds.
+    pub rule: Option<Arc<Rule>>,
+    /// Why it drops, if it does.
+    pub drop: Option<DropReason>,
+    /// Whether an earlier run installed it. Otherwise its key is that of the packet that made it,
+    /// to the last bit.
+    pub adopted: bool,
+    tags: smallvec::SmallVec<[u64; INLINE_TAGS]>,
+    key_len: u16,
+    mask_len: u16,
+    bytes: smallvec::SmallVec<[u8; INLINE_BYTES]>,
+}
+
+/// What a ukey is made of.
+pub struct NewUkey<'a> {
+    /// Its name in the kernel.
+    pub ufid: Ufid,
+    /// Key attributes as put.
+    pub key: &'a [u8],
+    /// Mask attributes as put.
+    pub mask: &'a [u8],
+    /// Action attributes as put.
+    pub actions: &'a [u8],
+    /// The bridge that decided it.
+    pub bridge: Option<BridgeId>,
+    /// What it rests on.
+    pub deps: &'a [Dep],
+    /// What its packets cause.
+    pub effects: &'a [Effect],
+    /// Why it drops, if it does.
+    pub drop: Option<DropReason>,
+    /// Whether an earlier run installed it.
+    pub adopted: bool,
+    /// Now, monotonic milliseconds.
+    pub now_ms: u64,
+}
+
+impl Ukey {
+    /// A ukey whose put is on its way.
+    pub fn new(new: &NewUkey<'_>) -> Self {
+        let mut ukey = Self {
+            ufid: new.ufid,
+            state: UkeyState::Visible,
+            stats: UkeyStats::default(),
+            created_ms: new.now_ms,
+            seen_round: 0,
+            bridge: None,
+            learnt: None,
+            rule: None,
+            drop: None,
+            adopted: new.adopted,
+            tags: smallvec::SmallVec::new(),
+            key_len: new.key.len() as u16,
+            mask_len: new.mask.len() as u16,
+            bytes: smallvec::SmallVec::new(),
+        };
+        ukey.bytes.extend_from_slice(new.key);
+        ukey.bytes.extend_from_slice(new.mask);
+        ukey.bytes.extend_from_slice(new.actions);
+        ukey.rest_on(new.bridge, new.deps, new.effects, new.drop);
+        ukey
+    }
+
+    /// Takes over what another translation of the same flow found.
+    pub fn rest_on(
+        &mut self,
+        bridge: Option<BridgeId>,
+        deps: &[Dep],
+        effects: &[Effect],
+        drop: Option<DropReason>,
+    ) {
+        self.bridge = bridge;
+        self.drop = drop;
+        self.tags.clear();
+        self.tags.extend(deps.iter().map(|dep| dep.tag()));
+        self.learnt = None;
+        self.rule = None;
+        for effect in effects {
+            match effect {
+                Effect::Learn { bridge, key, bundle, .. } => {
+                    self.learnt = Some(Learnt { bridge: *bridge, key: *key, bundle: *bundle });
+                }
+                Effect::Credit(rule) => self.rule = Some(rule.clone()),
+            }
+        }
+    }
+
+    /// Key attributes as put.
+    pub fn key(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.key_len)]
+    }
+
+    /// Mask attributes as put.
+    pub fn mask(&self) -> &[u8] {
+        &self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len)]
+    }
+
+    /// Action attributes as put.
+    pub fn actions(&self) -> &[u8] {
+        &self.bytes[usize::from(self.key_len) + usize::from(self.mask_len)..]
+    }
+
+    /// Takes other actions.
+    pub fn set_actions(&mut self, actions: &[u8]) {
+        self.bytes.truncate(usize::from(self.key_len) + usize::from(self.mask_len));
+        self.bytes.extend_from_slice(actions);
+    }
+
+    /// Tags of what it rests on.
+    pub fn tags(&self) -> &[u64] {
+        &self.tags
+    }
+
+    /// When it last mattered: its last packet, or its making.
+    pub fn last_use_ms(&self) -> u64 {
+        self.stats.used_ms.max(self.created_ms)
+    }
+
+    /// Bytes on the heap beside the slot.
+    pub fn heap_bytes(&self) -> usize {
+        let bytes = if self.bytes.spilled() { self.bytes.capacity() } else { 0 };
+        let tags = if self.tags.spilled() { self.tags.capacity() * 8 } else { 0 };
+        bytes + tags
+    }
+}
+
+#[derive(Default)]
+struct Shard {
+    by_ufid: HashTable<u32>,
+    slab: Slab<Ukey>,
+}
+
+/// The ukeys whose UFIDs fall into one shard, while its lock is held.
+pub struct ShardGuard<'a> {
+    shard: MutexGuard<'a, Shard>,
+    count: &'a AtomicUsize,
+}
+
+/// See the module's page.
+pub struct UkeyMap {
+    shards: Vec<Mutex<Shard>>,
+    count: AtomicUsize,
+}
+
+impl Default for UkeyMap {
+    fn default() -> Self {
+        Self {
+            shards: (0..UKEY_SHARDS).map(|_| Mutex::default()).collect(),
+            count: AtomicUsize::new(0),
+        }
+    }
+}
+
+fn hash(ufid: &Ufid) -> u64 {
+    // A UFID is a keyed hash already; the first byte picks the shard.
+    let [.., a, b, c, d, e, f, g, h] = ufid.0;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl UkeyMap {
+    /// Number of ukeys.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Locks the shard of `ufid`.
+    pub fn shard(&self, ufid: &Ufid) -> ShardGuard<'_> {
+        self.lock(usize::from(ufid.0[0]) % self.shards.len())
+    }
+
+    /// Locks one shard after the other.
+    pub fn shards(&self) -> impl Iterator<Item = ShardGuard<'_>> {
+        (0..self.shards.len()).map(|i| self.lock(i))
+    }
+
+    fn lock(&self, i: usize) -> ShardGuard<'_> {
+        // Every method leaves a shard whole, so a panic elsewhere does not spoil it.
+        let shard = self.shards[i].lock().unwrap_or_else(|e| e.into_inner());
+        ShardGuard { shard, count: &self.count }
+    }
+
+    /// Bytes held for ukeys: slots and what they have on the heap.
+    pub fn bytes(&self) -> usize {
+        self.shards()
+            .map(|shard| {
+                let heap: usize = shard.iter().map(Ukey::heap_bytes).sum();
+                heap + shard.shard.slab.capacity_bytes() + shard.shard.by_ufid.capacity() * 5
+            })
+            .sum()
+    }
+}
+
+impl ShardGuard<'_> {
+    fn find(&self, ufid: &Ufid) -> Option<u32> {
+        let Shard { by_ufid, slab } = &*self.shard;
+        by_ufid
+            .find(hash(ufid), |place| slab.get(*place).is_some_and(|ukey| ukey.ufid == *ufid))
+            .copied()
+    }
+
+    /// The ukey of that name.
+    pub fn get(&self, ufid: &Ufid) -> Option<&Ukey> {
+        self.shard.slab.get(self.find(ufid)?)
+    }
+
+    /// The ukey of that name, to change.
+    pub fn get_mut(&mut self, ufid: &Ufid) -> Option<&mut Ukey> {
+        let place = self.find(ufid)?;
+        self.shard.slab.get_mut(place)
+    }
+
+    /// Adds a ukey; false, and nothing done, if there is one of that name already.
+    pub fn insert(&mut self, new: &NewUkey<'_>) -> bool {
+        if self.find(&new.ufid).is_some() {
+            return false;
+        }
+        let Shard { by_ufid, slab } = &mut *self.shard;
+        let place = slab.insert(Ukey::new(new));
+        by_ufid.insert_unique(hash(&new.ufid), place, |place| {
+            slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
+        });
+        self.count.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Takes a ukey out.
+    pub fn remove(&mut self, ufid: &Ufid) -> Option<Ukey> {
+        let Shard { by_ufid, slab } = &mut *self.shard;
+        let entry = by_ufid.entry(
+            hash(ufid),
+            |place| slab.get(*place).is_some_and(|ukey| ukey.ufid == *ufid),
+            |place| slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid)),
+        );
+        let Entry::Occupied(entry) = entry else {
+            return None;
+        };
+        let (place, _) = entry.remove();
+        if by_ufid.len() * 8 < by_ufid.capacity() {
+            by_ufid.shrink_to(by_ufid.len() * 2, |place| {
+                slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
+            });
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        slab.remove(place)
+    }
+
+    /// The shard's ukeys.
+    pub fn iter(&self) -> impl Iterator<Item = &Ukey> {
+        self.shard.slab.iter()
+    }
+
+    /// The shard's ukeys, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Ukey> {
+        self.shard.slab.iter_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(n: u64) -> NewUkey<'static> {
+        let mut ufid = [0; 16];
+        ufid[0] = n as u8;
+        ufid[8..].copy_from_slice(&n.to_ne_bytes());
+        NewUkey {
+            ufid: Ufid(ufid),
+            key: &[1; 60],
+            mask: &[2; 60],
+            actions: &[3; 8],
+            bridge: None,
+            deps: &[],
+            effects: &[],
+            drop: None,
+            adopted: false,
+            now_ms: 7,
+        }
+    }
+
+    #[test]
+    fn a_ukey_keeps_its_bytes() {
+        let mut ukey = Ukey::new(&new(1));
+        assert_eq!(
+            (ukey.key(), ukey.mask(), ukey.actions()),
+            (&[1; 60][..], &[2; 60][..], &[3; 8][..])
+        );
+        ukey.set_actions(&[4; 300]);
+        assert_eq!(
+            (ukey.key(), ukey.mask(), ukey.actions()),
+            (&[1; 60][..], &[2; 60][..], &[4; 300][..])
+        );
+    }
+
+    #[test]
+    fn a_ukey_is_at_most_600_bytes_and_the_memory_comes_back() {
+        let map = UkeyMap::default();
+        let flows = 20_000;
+        for n in 0..flows {
+            assert!(map.shard(&new(n).ufid).insert(&new(n)));
+        }
+        assert!(map.bytes() / flows as usize <= 600, "{} bytes", map.bytes() / flows as usize);
+        for n in 0..flows {
+            assert!(map.shard(&new(n).ufid).remove(&new(n).ufid).is_some());
+        }
+        assert!(map.is_empty());
+        assert!(map.bytes() < flows as usize * 60);
+    }
+
+    #[test]
+    fn one_ukey_per_ufid() {
+        let map = UkeyMap::default();
+        let one = new(1);
+        assert!(map.shard(&one.ufid).insert(&one));
+        assert!(!map.shard(&one.ufid).insert(&one));
+        assert_eq!(map.len(), 1);
+        assert!(map.shard(&one.ufid).remove(&one.ufid).is_some());
+        assert!(map.shard(&one.ufid).remove(&one.ufid).is_none());
+        assert!(map.shard(&one.ufid).get(&one.ufid).is_none());
+    }
+}

@@ -1,0 +1,429 @@
+//! Deciding upcalls: the road from received bytes to the messages that answer them.
+//!
+//! A [`Worker`] takes the datagrams of a batch one by one and appends flow puts and executes to one
+//! buffer; whoever owns it sends that buffer and tells it what the kernel refused. It does no
+//! input or output itself, so a handler thread and a replay walk the same road.
+//!
+//! What always holds: nothing is allocated once the buffers have grown; an upcall that cannot be
+//! read is counted and dropped; within a batch equal keys are translated once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ovs_netlink::flow::{FlowPut, IfExists};
+use ovs_netlink::key::KeyAttrs;
+use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
+use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
+use ovs_netlink::uapi;
+
+use crate::datapath::OdpPort;
+use crate::flow::{Flow, FlowWildcards};
+use crate::odp::key::{Fitness, OdpKey};
+use crate::odp::mask;
+use crate::odp::ufid::Ufid;
+use crate::snapshot::Snapshot;
+use crate::xlate::{XlateIn, XlateOut, translate};
+
+use super::Udpif;
+use super::ports::PortCount;
+use super::ukey::{DeleteReason, NewUkey, UkeyState};
+
+/// An upcall of this batch that was translated, to be found again by an equal key.
+struct Decided {
+    key_hash: u64,
+    key: std::ops::Range<usize>,
+    actions: std::ops::Range<usize>,
+}
+
+/// A flow put of this batch.
+struct Put {
+    /// Which message of the buffer it is.
+    message: usize,
+    ufid: Ufid,
+}
+
+/// See the module's page.
+pub struct Worker {
+    udpif: Arc<Udpif>,
+    snapshot: Arc<Snapshot>,
+    now_ms: u64,
+    changes_seq: u64,
+    out: XlateOut,
+    flow: Flow,
+    key: Vec<u8>,
+    mask: Vec<u8>,
+    metadata: Vec<u8>,
+    name: Vec<u8>,
+    /// Keys and actions of the batch's decisions.
+    arena: Vec<u8>,
+    decided: Vec<Decided>,
+    messages: MsgBuf,
+    puts: Vec<Put>,
+    next_seq: u32,
+    hasher: foldhash::fast::RandomState,
+    ports: HashMap<OdpPort, Arc<PortCount>, foldhash::fast::RandomState>,
+    changed_tags: Vec<u64>,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Worker {
+    /// A worker with nothing to do.
+    pub fn new(udpif: Arc<Udpif>) -> Self {
+        let snapshot = udpif.snapshot.load_full();
+        Self {
+            udpif,
+            snapshot,
+            now_ms: 0,
+            changes_seq: 0,
+            out: XlateOut::default(),
+            flow: Flow::ZERO,
+            key: Vec::new(),
+            mask: Vec::new(),
+            metadata: Vec::new(),
+            name: Vec::new(),
+            arena: Vec::new(),
+            decided: Vec::new(),
+            messages: MsgBuf::new(),
+            puts: Vec::new(),
+            next_seq: 1,
+            hasher: foldhash::fast::RandomState::default(),
+            ports: HashMap::default(),
+            changed_tags: Vec::new(),
+        }
+    }
+
+    /// Begins a batch at `now_ms`.
+    pub fn begin(&mut self, now_ms: u64) {
+        self.changes_seq = self.udpif.changes.seq();
+        self.snapshot = self.udpif.snapshot.load_full();
+        self.now_ms = now_ms;
+        self.messages.clear();
+        self.puts.clear();
+        self.decided.clear();
+        self.arena.clear();
+    }
+
+    /// The port that an upcall is of, without reading more of it than needed.
+    pub fn port_of(&self, datagram: &[u8]) -> Option<OdpPort> {
+        let message = Messages::new(datagram).next()?.ok()?;
+        let upcall = Upcall::parse(message.genl().ok()?).ok()?;
+        in_port(upcall.key)
+    }
+
+    /// Decides the upcalls of one datagram.
+    pub fn decide(&mut self, datagram: &[u8]) {
+        for message in Messages::new(datagram) {
+            match message {
+                Ok(message) => self.decide_message(&message),
+                Err(error) => {
+                    count(&self.udpif.counters.bad);
+                    tracing::debug!(target: "ofproto_dpif_upcall", "bad netlink message: {error}");
+                }
+            }
+        }
+    }
+
+    fn decide_message(&mut self, message: &Message<'_>) {
+        count(&self.udpif.counters.upcalls);
+        let upcall = (message.kind == self.udpif.target.families.packet)
+            .then(|| message.genl().ok())
+            .flatten()
+            .and_then(|genl| Upcall::parse(genl).ok())
+            .filter(|upcall| upcall.cmd == UpcallCmd::Miss);
+        let Some(upcall) = upcall else {
+            count(&self.udpif.counters.bad);
+            return;
+        };
+        let port = in_port(upcall.key).unwrap_or(OdpPort::NONE);
+        let counts = self.port_counts(port);
+        count(&counts.asked);
+        if self.answer(&upcall) {
+            count(&counts.served);
+        } else {
+            count(&self.udpif.counters.bad);
+        }
+    }
+
+    fn port_counts(&mut self, port: OdpPort) -> Arc<PortCount> {
+        let udpif = &self.udpif;
+        self.ports.entry(port).or_insert_with(|| udpif.ports.port(port)).clone()
+    }
+
+    /// Notes that an upcall of `port` was dropped for fairness.
+    pub fn note_dropped(&mut self, port: OdpPort) {
+        count(&self.udpif.counters.dropped);
+        let counts = self.port_counts(port);
+        count(&counts.asked);
+        count(&counts.dropped);
+    }
+
+    /// Translates an upcall and appends what answers it; false if its key makes no sense.
+    fn answer(&mut self, upcall: &Upcall<'_>) -> bool {
+        let key_hash = std::hash::BuildHasher::hash_one(&self.hasher, upcall.key);
+        let known = self.decided.iter().find(|decided| {
+            decided.key_hash == key_hash && self.arena.get(decided.key.clone()) == Some(upcall.key)
+        });
+        if let Some(decided) = known {
+            let actions = decided.actions.clone();
+            count(&self.udpif.counters.duplicates);
+            self.execute(upcall, actions);
+            return true;
+        }
+
+        let vlans = self.udpif.target.support.max_vlan_headers;
+        match OdpKey(upcall.key).to_flow(vlans, &mut self.flow) {
+            Ok(Fitness::Perfect | Fitness::TooMuch) => {}
+            Ok(fitness) => {
+                tracing::debug!(target: "ofproto_dpif_upcall", "odd upcall key: {fitness:?}");
+                return false;
+            }
+            Err(error) => {
+                tracing::debug!(target: "ofproto_dpif_upcall", "bad upcall key: {error}");
+                return false;
+            }
+        }
+        let snapshot = self.snapshot.clone();
+        let input = XlateIn { snapshot: &snapshot, flow: &self.flow, now_ms: self.now_ms };
+        translate(input, &mut self.out);
+        let bytes = upcall.packet.len() as u64;
+        self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
+
+        let key_at = self.arena.len();
+        self.arena.extend_from_slice(upcall.key);
+        let actions_at = self.arena.len();
+        self.arena.extend_from_slice(self.out.actions.as_bytes());
+        let actions = actions_at..self.arena.len();
+        self.decided.push(Decided { key_hash, key: key_at..actions_at, actions: actions.clone() });
+
+        self.install(upcall.key);
+        self.execute(upcall, actions);
+        true
+    }
+
+    /// Appends a put of the megaflow that was just decided, if it is not installed yet and there is
+    /// room.
+    fn install(&mut self, key: &[u8]) {
+        let udpif = &self.udpif;
+        if !udpif.settings.megaflows.load(Ordering::Relaxed) {
+            self.out.wc = FlowWildcards::EXACT;
+        }
+        self.key.clear();
+        self.mask.clear();
+        let encoded = mask::minimal_key_and_mask(
+            OdpKey(key),
+            &self.flow,
+            &self.out.wc,
+            &udpif.target.support,
+            None,
+            &mut self.key,
+            &mut self.mask,
+        );
+        if let Err(error) = encoded {
+            tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a megaflow: {error}");
+            return;
+        }
+        self.name.clear();
+        name_megaflow(&self.flow, &self.out.wc, &mut self.name);
+        let ufid = udpif.target.ufids.ufid(&self.name);
+        let new = NewUkey {
+            ufid,
+            key: &self.key,
+            mask: &self.mask,
+            actions: self.out.actions.as_bytes(),
+            bridge: self.out.bridge,
+            deps: &self.out.deps,
+            effects: &self.out.effects,
+            drop: self.out.drop,
+            adopted: false,
+            now_ms: self.now_ms,
+        };
+        let mut shard = udpif.ukeys.shard(&ufid);
+        if shard.get(&ufid).is_some() {
+            count(&udpif.counters.duplicates);
+            return;
+        }
+        if !udpif.has_room() {
+            count(&udpif.counters.over_limit);
+            return;
+        }
+        shard.insert(&new);
+        drop(shard);
+
+        let put = FlowPut {
+            dp_ifindex: udpif.target.dp_ifindex,
+            key: &self.key,
+            mask: Some(&self.mask),
+            actions: self.out.actions.as_bytes(),
+            ufid: Some(ufid.0),
+            if_exists: IfExists::Fail,
+            probe: false,
+            clear: false,
+        };
+        let message = self.messages.count();
+        let seq = self.next_seq.wrapping_add(message as u32);
+        let family = udpif.target.families.flow;
+        match put.append(&mut self.messages, family, MsgFlags::empty(), seq) {
+            Ok(()) => {
+                count(&udpif.counters.installed);
+                self.puts.push(Put { message, ufid });
+            }
+            Err(error) => {
+                tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a put: {error}");
+                udpif.ukeys.shard(&ufid).remove(&ufid);
+            }
+        }
+    }
+
+    /// Appends an execute of the upcall's packet, unless it is dropped.
+    fn execute(&mut self, upcall: &Upcall<'_>, actions: std::ops::Range<usize>) {
+        if actions.is_empty() {
+            return;
+        }
+        self.metadata.clear();
+        metadata_key(upcall.key, &mut self.metadata);
+        let execute = Execute {
+            dp_ifindex: self.udpif.target.dp_ifindex,
+            packet: upcall.packet,
+            key: &self.metadata,
+            actions: &self.arena[actions],
+            probe: false,
+            mru: upcall.mru,
+            hash: upcall.hash,
+        };
+        let family = self.udpif.target.families.packet;
+        let seq = self.next_seq.wrapping_add(self.messages.count() as u32);
+        if let Err(error) = execute.append(&mut self.messages, family, MsgFlags::empty(), seq) {
+            count(&self.udpif.counters.execute_failed);
+            tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode an execute: {error}");
+        }
+    }
+
+    /// Ends the batch: the bytes to send, empty if there is nothing to send.
+    pub fn finish(&self) -> &[u8] {
+        self.messages.as_bytes()
+    }
+
+    /// Number of messages that [`Worker::finish`] gave out.
+    pub fn message_count(&self) -> usize {
+        self.messages.count()
+    }
+
+    /// Takes a refusal by the kernel of a message of this batch.
+    pub fn refused(&mut self, seq: u32, errno: i32) {
+        let message = seq.wrapping_sub(self.next_seq) as usize;
+        let put = self.puts.iter().position(|put| put.message == message);
+        match put {
+            Some(at) => {
+                let put = self.puts.swap_remove(at);
+                self.put_refused(put.ufid, errno);
+            }
+            None => {
+                count(&self.udpif.counters.execute_failed);
+                if errno == libc::ENODEV {
+                    self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn put_refused(&self, ufid: Ufid, errno: i32) {
+        let udpif = &self.udpif;
+        count(&udpif.counters.refused);
+        if let Some(ukey) = udpif.ukeys.shard(&ufid).remove(&ufid) {
+            udpif.history.note(&ukey, DeleteReason::Refused(errno), self.now_ms);
+        }
+        match errno {
+            // Another flow matches these packets: one that we do not know yet. The revalidator
+            // finds it, and adopts or deletes it.
+            libc::EEXIST => udpif.health.overlap.store(true, Ordering::Relaxed),
+            libc::ENODEV => udpif.health.datapath_gone.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// The whole send failed: none of the batch's flows is in the kernel.
+    pub fn send_failed(&mut self, errno: i32) {
+        for put in std::mem::take(&mut self.puts) {
+            self.put_refused(put.ufid, errno);
+        }
+        self.next_seq = self.next_seq.wrapping_add(self.messages.count() as u32);
+    }
+
+    /// The batch is in the kernel and its refusals are told: its flows are operational. Those that
+    /// rest on something that changed meanwhile are handed to the revalidator.
+    pub fn settle(&mut self) {
+        self.next_seq = self.next_seq.wrapping_add(self.messages.count() as u32);
+        let udpif = &self.udpif;
+        for put in &self.puts {
+            if let Some(ukey) = udpif.ukeys.shard(&put.ufid).get_mut(&put.ufid) {
+                ukey.state = UkeyState::Operational;
+            }
+        }
+        if self.puts.is_empty() || udpif.changes.seq() == self.changes_seq {
+            return;
+        }
+        self.changed_tags.clear();
+        let told = udpif.changes.since(self.changes_seq, &mut self.changed_tags);
+        let tags = &self.changed_tags;
+        let doubtful = self.puts.iter().map(|put| put.ufid).filter(|ufid| {
+            !told
+                || udpif
+                    .ukeys
+                    .shard(ufid)
+                    .get(ufid)
+                    .is_some_and(|ukey| ukey.tags().iter().any(|tag| tags.contains(tag)))
+        });
+        let doubtful: smallvec::SmallVec<[Ufid; 8]> = doubtful.collect();
+        if !doubtful.is_empty() {
+            udpif.changes.recheck(doubtful);
+        }
+    }
+}
+
+/// What a megaflow's UFID is a hash of: the significant bits of its key, and which bits those are.
+/// Every packet of the megaflow gives the same, so that the second is known as a duplicate.
+fn name_megaflow(flow: &Flow, wc: &FlowWildcards, out: &mut Vec<u8>) {
+    for (i, (value, mask)) in flow.words().iter().zip(wc.masks.words()).enumerate() {
+        if *mask != 0 {
+            out.push(i as u8);
+            out.extend_from_slice(&mask.to_ne_bytes());
+            out.extend_from_slice(&(value & mask).to_ne_bytes());
+        }
+    }
+}
+
+/// The port in an upcall's key.
+fn in_port(key: &[u8]) -> Option<OdpPort> {
+    let attr = ovs_netlink::attr::Attrs::new(key).find_kind(uapi::OVS_KEY_ATTR_IN_PORT).ok()??;
+    attr.u32().ok().map(OdpPort)
+}
+
+/// Copies those attributes of an upcall's key that an execute must repeat: what the packet's bytes
+/// do not say (`ovs_flow_key_extract_userspace` in the kernel's `net/openvswitch/flow.c`).
+fn metadata_key(key: &[u8], out: &mut Vec<u8>) {
+    let mut writer = ovs_netlink::attr::AttrWriter::new(out);
+    for attr in KeyAttrs::new(key).flatten() {
+        let is_metadata = matches!(
+            attr.kind(),
+            uapi::OVS_KEY_ATTR_PRIORITY
+                | uapi::OVS_KEY_ATTR_IN_PORT
+                | uapi::OVS_KEY_ATTR_SKB_MARK
+                | uapi::OVS_KEY_ATTR_TUNNEL
+                | uapi::OVS_KEY_ATTR_DP_HASH
+                | uapi::OVS_KEY_ATTR_RECIRC_ID
+                | uapi::OVS_KEY_ATTR_CT_STATE
+                | uapi::OVS_KEY_ATTR_CT_ZONE
+                | uapi::OVS_KEY_ATTR_CT_MARK
+                | uapi::OVS_KEY_ATTR_CT_LABELS
+                | uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4
+                | uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6
+        );
+        if is_metadata {
+            attr.write(&mut writer);
+        }
+    }
+}

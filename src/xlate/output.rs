@@ -1,0 +1,21 @@
+//! Sending to a port: the rewrites so far are committed to actions, then the output itself.
+
+use super::{Ctx, DropReason};
+use crate::odp::commit::{CommitOptions, commit_actions};
+use crate::ofproto::OfPort;
+
+/// Sends the packet, as it stands, to a port of this bridge. A port that does not exist, or the
+/// one that the packet came from, swallows it.
+pub(super) fn output(ctx: &mut Ctx<'_>, ofp: OfPort) -> Result<(), DropReason> {
+    if ofp == ctx.in_port.ofp {
+        return Err(DropReason::DestinationIsSource);
+    }
+    let Some(port) = ctx.bridge.port(ofp) else {
+        return Err(DropReason::UnknownPort);
+    };
+    let (flow, wc) = ctx.flow.parts();
+    // VLAN headers are all that is rewritten so far, which the datapath does by itself.
+    commit_actions(flow, &mut ctx.base, ctx.actions, wc, CommitOptions::default());
+    ctx.actions.output(port.odp.0);
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! VLAN translation at the edges of a bridge: from the wire to the VLAN a packet is switched in,
+//! and from there to the wire of each output (ovs-vswitchd.conf.db(5), column `vlan_mode`).
+
+use crate::flow::tracked::VlanStack;
+use crate::flow::{Be16, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
+use crate::snapshot::{Bundle, PriorityTags, VlanMode};
+
+use super::DropReason;
+
+const ETH_TYPE_VLAN: u16 = 0x8100;
+
+/// One tag as it is carried through the bridge: unlike on the wire, id 0 and no priority means
+/// that there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Tag {
+    tpid: u16,
+    vid: u16,
+    pcp: u16,
+}
+
+/// The tags of a packet while it is in the bridge, the outermost being the VLAN it is switched in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Tags([Tag; 2]);
+
+impl Tags {
+    fn of(vlans: &VlanStack) -> Self {
+        let mut tags = Self::default();
+        for (tag, header) in tags.0.iter_mut().zip(vlans) {
+            let tci = header.tci.get();
+            if tci & VLAN_CFI == 0 {
+                break;
+            }
+            *tag =
+                Tag { tpid: header.tpid.get(), vid: tci & VLAN_VID_MASK, pcp: tci & VLAN_PCP_MASK };
+        }
+        tags
+    }
+
+    /// The VLAN the packet is switched in; 0 for none.
+    pub(super) fn vid(&self) -> u16 {
+        self.0[0].vid
+    }
+
+    fn set_outer(&mut self, vid: u16) {
+        let outer = &mut self.0[0];
+        outer.vid = vid;
+        if outer.tpid == 0 {
+            outer.tpid = ETH_TYPE_VLAN;
+        }
+    }
+
+    fn pop(&mut self) {
+        self.0 = [self.0[1], Tag::default()];
+    }
+
+    fn to_wire(self, vlans: &VlanStack, priority_tags: PriorityTags) -> VlanStack {
+        let mut out = *vlans;
+        for (header, tag) in out.iter_mut().zip(self.0) {
+            let mut tci = tag.vid | tag.pcp;
+            if tci != 0 || (priority_tags == PriorityTags::Always && tag.tpid != 0) {
+                tci |= VLAN_CFI;
+                header.tpid = Be16::new(if tag.tpid == 0 { ETH_TYPE_VLAN } else { tag.tpid });
+            } else {
+                header.tpid = Be16::ZERO;
+            }
+            header.tci = Be16::new(tci);
+        }
+        out
+    }
+}
+
+/// Whether a packet whose outermost id is `vid` (0 for none or a priority tag) may enter here.
+pub(super) fn admit(bundle: &Bundle, vid: u16) -> Result<(), DropReason> {
+    match bundle.vlan_mode {
+        VlanMode::Access if vid != 0 => Err(DropReason::TaggedOnAccess),
+        VlanMode::Access => Ok(()),
+        VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => Ok(()),
+        _ if bundle.trunks_vlan(vid) => Ok(()),
+        _ => Err(DropReason::VlanNotTrunked),
+    }
+}
+
+/// From the wire into the bridge. `vid` is the outermost id as the decision read it.
+pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
+    let mut tags = Tags::of(vlans);
+    match bundle.vlan_mode {
+        VlanMode::Access => {
+            tags.0[1] = Tag::default();
+            tags.set_outer(bundle.vlan);
+        }
+        VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => {
+            tags.set_outer(bundle.vlan);
+        }
+        _ => {}
+    }
+    tags
+}
+
+/// From the bridge to the wire. `carried` are the headers the packet came with.
+pub(super) fn leave(bundle: &Bundle, tags: Tags, carried: &VlanStack) -> VlanStack {
+    let mut out = tags;
+    match bundle.vlan_mode {
+        VlanMode::Access => out = Tags::default(),
+        VlanMode::NativeUntagged if tags.vid() == bundle.vlan => out.pop(),
+        _ => {}
+    }
+    if bundle.priority_tags != PriorityTags::Never {
+        out.0[0].pcp = carried[0].tci.get() & VLAN_PCP_MASK;
+    }
+    out.to_wire(carried, bundle.priority_tags)
+}
