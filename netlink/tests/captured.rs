@@ -1,6 +1,6 @@
 //! What a stock kernel and the stock daemon said to each other, read and written again.
 //!
-//! The captures in `data/` were made with nlmon and tcpdump in user-mode Linux while Debian 12's
+//! The captures in `captured/` were made with nlmon and tcpdump in user-mode Linux while Debian 12's
 //! ovs-vswitchd 3.1.0 and ovs-dpctl made ports of every type, forwarded, set meters and conntrack
 //! limits; one or two messages of each kind were kept. They open in wireshark.
 
@@ -18,8 +18,8 @@ use ovs_netlink::uapi::*;
 use ovs_netlink::vport::{TunnelOptions, Vport, VportNew, VportType};
 
 const CAPTURES: [(&str, &[u8]); 2] = [
-    ("6.1", include_bytes!("data/stock-daemon-linux-6.1.pcap")),
-    ("6.12", include_bytes!("data/stock-daemon-linux-6.12.pcap")),
+    ("6.1", include_bytes!("captured/linux-6.1.pcap")),
+    ("6.12", include_bytes!("captured/linux-6.12.pcap")),
 ];
 
 /// `GENL_ID_CTRL`.

@@ -11,7 +11,7 @@ use ovs_netlink::ct::{Ct, CtAttr, CtAttrs, Nat, NatAttr, NatAttrs};
 use ovs_netlink::datapath::Datapath;
 use ovs_netlink::flow::FlowMsg;
 use ovs_netlink::key::{KeyAttr, KeyAttrs, mpls_lses};
-use ovs_netlink::msg::{Genl, MsgFlags};
+use ovs_netlink::msg::Genl;
 use ovs_netlink::nsh::{MaskedNshAttr, MaskedNshAttrs, NshAttr, NshAttrs};
 use ovs_netlink::packet::Upcall;
 use ovs_netlink::tunnel::{GeneveOpts, TunnelAttr, TunnelAttrs, vxlan_gbp};
@@ -216,8 +216,8 @@ impl Seen {
     }
 
     fn take(&mut self, recorded: Recorded<'_>) {
-        let Recorded { family, message, genl, .. } = recorded;
-        self.from_kernel = !message.flags.contains(MsgFlags::REQUEST);
+        let Recorded { family, genl, .. } = recorded;
+        self.from_kernel = recorded.from_kernel;
         match family {
             OVS_FLOW_FAMILY => self.flow(genl.body),
             OVS_PACKET_FAMILY => self.packet(genl),

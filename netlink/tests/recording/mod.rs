@@ -1,11 +1,11 @@
-//! What stock kernels and the stock daemon said to each other: `tests/data/*.pcap`.
+//! What stock kernels and the stock daemon said to each other: `tests/data/linux-*.pcap`.
 //!
 //! One netlink message a frame, of the OVS families only, behind the announcements of the families
 //! by the controller; the format is pcap with LINKTYPE_NETLINK, which tshark reads. How they were
 //! made is in `tests/data/README.md`.
 
 use ovs_netlink::attr::Attrs;
-use ovs_netlink::msg::{Genl, Message, Messages};
+use ovs_netlink::msg::{Genl, Messages, MsgFlags};
 
 const PCAP_MAGIC: u32 = 0xa1b2_c3d4;
 const LINKTYPE_NETLINK: u32 = 253;
@@ -21,8 +21,8 @@ const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 pub struct Recorded<'a> {
     /// The family's name.
     pub family: &'a str,
-    /// The message.
-    pub message: Message<'a>,
+    /// Whether the kernel sent it.
+    pub from_kernel: bool,
     /// Its payload.
     pub genl: Genl<'a>,
     /// Number of the frame, for `tshark -r FILE -Y frame.number==N`.
@@ -36,9 +36,9 @@ pub fn files() -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|ext| ext == "pcap"))
-        .map(|path| {
+        .filter_map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, std::fs::read(path).unwrap())
+            name.starts_with("linux-").then(|| (name, std::fs::read(path).unwrap()))
         })
         .collect();
     files.sort();
@@ -69,7 +69,8 @@ pub fn messages(file: &[u8]) -> Vec<Recorded<'_>> {
                 continue;
             }
             let (_, family) = families.iter().find(|(id, _)| *id == message.kind).unwrap();
-            all.push(Recorded { family, message, genl, frame });
+            let from_kernel = !message.flags.contains(MsgFlags::REQUEST);
+            all.push(Recorded { family, from_kernel, genl, frame });
         }
         at += len;
     }
