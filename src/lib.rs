@@ -23,6 +23,8 @@ pub mod odp;
 
 pub mod datapath;
 
+pub mod netdev;
+
 pub mod classifier;
 
 pub mod ofproto;

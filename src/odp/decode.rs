@@ -101,6 +101,12 @@ impl<'a> Level<'a> {
         self.present & 1 << kind != 0
     }
 
+    /// Whether there is a VLAN tag, of whatever type.
+    fn has_tag(&self) -> bool {
+        let tagged = |attr| matches!(attr, KeyAttr::Vlan(tci) if tci & VLAN_CFI != 0);
+        self.has(OVS_KEY_ATTR_ENCAP) && self.peek(OVS_KEY_ATTR_VLAN).is_some_and(tagged)
+    }
+
     /// The attribute, without taking it.
     fn peek(&self, kind: u16) -> Option<KeyAttr<'a>> {
         let value = self.values.get(usize::from(kind)).filter(|_| self.has(kind))?;
@@ -224,6 +230,9 @@ fn ethertype(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
         _ => None,
     };
     flow.dl_type = match (role, found) {
+        // So the kernel dumps the inner tag of a flow whose mask ends before it; of which type the
+        // tag was is lost.
+        (Role::Key, Some(0)) if level.has_tag() => ether_type::VLAN_8021Q.into(),
         (Role::Key, Some(v)) if v < ether_type::MIN => return Err(KeyError::EtherType(v)),
         (Role::Key, Some(v)) => v.into(),
         // Headers that say themselves what they are.

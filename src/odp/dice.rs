@@ -134,12 +134,17 @@ fn tunnel(dice: &mut Dice, f: &mut Flow, m: &mut Flow) {
     (m.tp_src, m.tp_dst) = (u16::MAX.into(), u16::MAX.into());
     match dice.below(5) {
         0 => {
-            let len = 4 * (1 + dice.below(62) as usize);
+            let mut opts = Vec::new();
+            for _ in 0..1 + dice.below(3) {
+                let words = dice.below(12);
+                opts.extend([dice.u64() as u8, dice.u64() as u8, dice.u64() as u8, words as u8]);
+                (0..4 * words).for_each(|_| opts.push(dice.u64() as u8));
+            }
             f.flags |= tnl_flags::UDPIF;
-            f.metadata.len = len as u8;
-            f.metadata.opts[..len].fill_with(|| dice.u64() as u8);
+            f.metadata.len = opts.len() as u8;
+            f.metadata.opts[..opts.len()].copy_from_slice(&opts);
             m.metadata.len = u8::MAX;
-            m.metadata.opts[..len].fill(0xff);
+            m.metadata.opts[..opts.len()].fill(0xff);
         }
         1 => {
             (f.gbp_id, f.gbp_flags) = ((dice.u64() as u16 | 1).into(), dice.u64() as u8);
@@ -231,7 +236,7 @@ fn transport(dice: &mut Dice, dl_type: u16, f: &mut Flow, m: &mut Flow) {
             (m.tp_src, m.tp_dst) = (u16::MAX.into(), u16::MAX.into());
             if f.nw_proto == 6 {
                 f.tcp_flags = (dice.u64() as u16 & 0xfff).into();
-                m.tcp_flags = u16::MAX.into();
+                m.tcp_flags = 0xfff.into();
             }
         }
         (1, 0x0800) | (58, 0x86dd) => {

@@ -9,7 +9,7 @@
 //! functions: any thread.
 
 mod action;
-mod fields;
+pub(in crate::odp) mod fields;
 mod key;
 mod tunnel;
 

@@ -1,4 +1,4 @@
-//! Packet headers as views over bytes, checksums, and the editing that actions ask for.
+//! Packet headers as views over bytes, and checksums.
 //!
 //! One protocol, one file. A header is a plain structure without alignment, laid over the bytes with
 //! [`header`] or [`header_mut`]; fields that share a byte have accessors. The same structure, filled

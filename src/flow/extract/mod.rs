@@ -18,6 +18,7 @@ use super::{
     Be16, Be32, EthAddr, FLOW_DL_TYPE_NONE, FLOW_MAX_MPLS_LABELS, FLOW_MAX_VLAN_HEADERS,
     FLOW_NW_FRAG_ANY, FLOW_NW_FRAG_LATER, Flow, FlowNsh, FlowTnl, VLAN_CFI, VlanHdr,
 };
+use crate::coverage::counter;
 use crate::packet::arp::ArpHeader;
 use crate::packet::ethernet::EthernetHeader;
 use crate::packet::icmp::IcmpHeader;
@@ -33,6 +34,12 @@ use crate::packet::tcp::{TCP_HEADER_LEN, TcpHeader};
 use crate::packet::udp::UdpHeader;
 use crate::packet::vlan::VlanTag;
 use crate::packet::{ether_type, header, ip_proto};
+
+counter!(static EXTRACTED = "flow_extract");
+counter!(static IPV4_TOO_SHORT = "miniflow_extract_ipv4_pkt_too_short");
+counter!(static IPV4_BAD_LENGTH = "miniflow_extract_ipv4_pkt_len_error");
+counter!(static IPV6_TOO_SHORT = "miniflow_extract_ipv6_pkt_too_short");
+counter!(static IPV6_BAD_LENGTH = "miniflow_extract_ipv6_pkt_len_error");
 
 /// `packet_type` of a packet that starts with an Ethernet header.
 pub const PACKET_TYPE_ETHERNET: Be32 = Be32::ZERO;
@@ -185,6 +192,7 @@ pub fn extract(
     vlan_limit: VlanLimit,
     flow: &mut Flow,
 ) -> Layers {
+    EXTRACTED.add(1);
     *flow = Flow::ZERO;
     metadata.put(flow);
     let mut layers = Layers::default();
@@ -321,8 +329,12 @@ impl<'a> Reader<'a> {
 
     fn ipv4(&mut self, flow: &mut Flow, metadata: &PacketMetadata<'_>) -> Option<CtPorts> {
         let rest = self.rest();
-        let (ip, _) = header::<Ipv4Header>(rest)?;
+        let Some((ip, _)) = header::<Ipv4Header>(rest) else {
+            IPV4_TOO_SHORT.add(1);
+            return None;
+        };
         if !ip.is_sane(rest.len()) {
+            IPV4_BAD_LENGTH.add(1);
             return None;
         }
         self.end = self.at + usize::from(ip.total_len.get());
@@ -353,8 +365,12 @@ impl<'a> Reader<'a> {
 
     fn ipv6(&mut self, flow: &mut Flow, metadata: &PacketMetadata<'_>) -> Option<CtPorts> {
         let rest = self.rest();
-        let (ip, _) = header::<Ipv6Header>(rest)?;
+        let Some((ip, _)) = header::<Ipv6Header>(rest) else {
+            IPV6_TOO_SHORT.add(1);
+            return None;
+        };
         if !ip.is_sane(rest.len()) {
+            IPV6_BAD_LENGTH.add(1);
             return None;
         }
         self.skip(size_of::<Ipv6Header>());

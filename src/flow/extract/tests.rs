@@ -96,11 +96,12 @@ proptest! {
         }
     }
 
-    /// Bytes that look like headers reach deeper than random ones.
+    /// Bytes that look like headers reach deeper than random ones. (An IPv6 payload length of 0 is
+    /// etherparse's word for "all there is"; for the kernel and the peer it is nothing.)
     #[test]
     fn agrees_with_etherparse(
         tail in vec(any::<u8>(), 0..120), ipv6: bool, proto in prop::sample::select(
-            vec![0u8, 1, 2, 6, 17, 43, 44, 51, 58, 60, 132]), plen in 0u16..120,
+            vec![0u8, 1, 2, 6, 17, 43, 44, 51, 58, 60, 132]), plen in 1u16..120,
     ) {
         let mut frame = vec![2; 12];
         if ipv6 {

@@ -202,12 +202,8 @@ fn put_set_nsh(value: &[u8], out: &mut String) {
 
 fn put_push_nsh(value: &[u8], out: &mut String) {
     out.push_str("push_nsh(");
-    let header = match Attrs::new(value).next() {
-        Some(Ok(attr)) if attr.kind == OVS_KEY_ATTR_NSH => attr.value,
-        _ => &[],
-    };
     let mut mdtype = 0;
-    for attr in NshAttrs::new(header).map_while(Result::ok) {
+    for attr in NshAttrs::new(value).map_while(Result::ok) {
         match attr {
             NshAttr::Base { flags, ttl, mdtype: ty, np, path_hdr } => {
                 mdtype = ty;

@@ -189,6 +189,10 @@ impl Flags {
         self.0.iter().find(|(b, _)| *b == bit).map(|(_, name)| *name)
     }
 
+    pub fn bit(self, name: &str) -> Option<u32> {
+        self.0.iter().find(|(_, n)| *n == name).map(|(bit, _)| *bit)
+    }
+
     /// Appends the names of the bits that are set, and the others as one number.
     pub fn put(self, flags: u32, separator: char, out: &mut String) {
         if flags == 0 {

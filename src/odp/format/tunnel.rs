@@ -155,11 +155,11 @@ fn put_erspan(opts: &[u8], mask: Option<&[u8]>, verbose: bool, out: &mut String)
             }
         }
         2 => {
-            // One bit and six bits are all there is, but a mask is full only when its byte is.
-            let dir = |m: erspan_metadata| u8::from(m.dir());
-            let hwid = |m: erspan_metadata| m.hwid();
-            list.u8("dir", dir(opts), mask.map(dir));
-            list.u8_hex("hwid", hwid(opts), mask.map(hwid));
+            // One bit and six bits are all there is.
+            let dir_mask = mask.map(|m| if m.dir() { u8::MAX } else { 0 });
+            let hwid_mask = mask.map(|m| if m.hwid() == 0x3f { u8::MAX } else { m.hwid() });
+            list.u8("dir", opts.dir().into(), dir_mask);
+            list.u8_hex("hwid", opts.hwid(), hwid_mask);
         }
         _ => {}
     }

@@ -169,6 +169,15 @@ fn vlan_tags_nest_up_to_the_limit() {
     assert_eq!(fitness, Ok(Fitness::TooMuch));
     assert_eq!((flow.vlan_count(), flow.dl_type.get(), flow.nw_proto), (1, 0x8100, 0));
 
+    // As the peer's flow for such a packet is dumped, with `vlan-limit` 1.
+    let inner =
+        encode(&[KeyAttr::EtherType(0), KeyAttr::Vlan(0x1002), KeyAttr::Encap(&encode(&[IP]))]);
+    let dumped =
+        encode(&[ETH, KeyAttr::EtherType(0x88a8), KeyAttr::Vlan(0x1001), KeyAttr::Encap(&inner)]);
+    let mut flow = Flow::ZERO;
+    assert_eq!(OdpKey(&dumped).to_flow(1, &mut flow), Ok(Fitness::TooMuch));
+    assert_eq!((flow.vlan_count(), flow.dl_type.get()), (1, 0x8100));
+
     let cut_off = encode(&[ETH, KeyAttr::EtherType(0x8100), KeyAttr::Vlan(0), KeyAttr::Encap(&[])]);
     assert_eq!(decode_key(&cut_off).unwrap().0, Fitness::Perfect);
     let bare = encode(&[ETH, KeyAttr::EtherType(0x8100)]);
