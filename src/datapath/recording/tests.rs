@@ -160,7 +160,7 @@ fn tshark_reads_it_and_names_the_families() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let frames = text.matches("Linux netlink (cooked header)").count();
     assert_eq!(frames, sample_frames(), "{text}");
-    for said in ["ovs_packet", FAMILY_NAME, "Protocol: Generic netlink (0x0010)"] {
+    for said in ["ovs_packet", FAMILY_NAME, "Family: Generic (0x0010)"] {
         assert!(text.contains(said), "{said} in {text}");
     }
     assert!(!text.contains("Malformed"), "{text}");
