@@ -44,3 +44,5 @@ pub mod bridge;
 pub mod daemon;
 
 pub mod standalone;
+
+pub mod tool;
