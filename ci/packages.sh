@@ -45,7 +45,7 @@ deb http://deb.debian.org/debian-security bookworm-security main
 deb http://deb.debian.org/debian bookworm main
 deb http://deb.debian.org/debian bookworm-backports main
 L
-    apt-get "${OWN[@]}" update -qq >>"$CACHE/apt.log" 2>&1
+    apt-get "${OWN[@]}" -o APT::Sandbox::User=root update -qq >>"$CACHE/apt.log" 2>&1
 }
 
 # newest REGEX [APT-OPTION...]: the package of that name with the highest version in its name.
@@ -72,7 +72,7 @@ unpacked() {
             [ -n "$pkg" ] || continue
             say "fetching $pkg"
             rm -rf "$dir" "$dir.deb" && mkdir -p "$dir" "$dir.deb" && cd "$dir.deb" || exit 1
-            apt-get "${OWN[@]}" -o APT::Sandbox::User=root download -qq "$pkg" >>"$CACHE/apt.log" 2>&1 || continue
+            apt-get "${OWN[@]}" download -o APT::Sandbox::User=root -qq "$pkg" >>"$CACHE/apt.log" 2>&1 || continue
             dpkg-deb -x ./*.deb "$dir" && rm -rf "$dir.deb" && echo "$pkg" >"$dir/.complete" && exit 0
         done
         say "no package matching $re could be fetched from the archives this machine reaches:"

@@ -61,5 +61,4 @@ dmesg >"$labrun/dmesg" 2>/dev/null
 echo $status >"$labrun/status"
 [ -n "${LABHOST:-}" ] && exit "$status"
 sync -f "$labrun/status"
-poweroff -f
-sleep 5
+. "$labci/guest/off.sh"

@@ -7,8 +7,8 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 : "${LOWER:=}"
 fail() {
     echo "ci/guest/root.sh: $*"
-    [ -n "${LABHOST:-}" ] || poweroff -f
-    exit 125
+    [ -n "${LABHOST:-}" ] && exit 125
+    . "$LOWER$labci/guest/off.sh"
 }
 
 [ -e /proc/filesystems ] || mount -t proc proc /proc
