@@ -23,6 +23,8 @@ pub mod odp;
 
 pub mod datapath;
 
+pub mod netdev;
+
 pub mod classifier;
 
 pub mod ofproto;
@@ -42,3 +44,5 @@ pub mod bridge;
 pub mod daemon;
 
 pub mod standalone;
+
+pub mod tool;

@@ -47,6 +47,16 @@ pub const REQUEST_RCVBUF_BYTES: usize = 1 << 20;
 /// kernel holds its lock for each operation singly.
 pub const FLOW_OPS_BATCH: usize = 64;
 
+/// Batches on their way from the handlers to the file of a recording. Beyond it they are left out
+/// and counted, rather than that a slow disk holds packets up.
+pub const RECORD_QUEUE: usize = 1024;
+
+/// Default size at which a recording ends, in bytes.
+pub const RECORDING_BYTES: u64 = 256 << 20;
+
+/// Largest recording that is read, in bytes; it is held in memory whole.
+pub const RECORDING_READ_BYTES_MAX: u64 = 2 << 30;
+
 /// Times that a dump which changes interrupt is started anew.
 pub const DUMP_ATTEMPTS: u32 = 8;
 

@@ -27,6 +27,9 @@
 //! What always holds: a file is taken whole or refused whole, with line, column and what would be
 //! right; unknown keys are refused, for they are misspelt ones.
 
+mod port_watch;
+pub mod run;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;

@@ -10,8 +10,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The switch. So far it only waits until it is told to end.
+/// The switch: standalone if a file is given. The database comes later; without one of the two
+/// there is nothing to do but to wait for the end.
 async fn switch(control: Control) -> Result<(), Fatal> {
+    if let Some(file) = control.options().standalone.clone() {
+        return rovs::standalone::run::run(control, file).await;
+    }
     control.ready();
     loop {
         match control.event().await {

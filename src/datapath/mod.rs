@@ -11,15 +11,20 @@
 //!
 //! Read [`port`] and [`error`] (the values), [`support`] (what a kernel can do), then this file.
 
+pub mod chaos;
 pub mod error;
 pub mod fake;
 pub mod kernel;
 pub mod port;
+pub mod record;
+pub mod recording;
+pub mod replay;
 pub mod support;
 
 use std::{os::fd::BorrowedFd, time::Duration};
 
 use ovs_netlink::{flow::FlowMsg, ring::RecvRing};
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     error::{DpError, DpErrorKind, RecvError, SendError},
@@ -29,7 +34,7 @@ pub use self::{
 
 /// Generic netlink ids of the OVS families, needed to read and write messages. They change when
 /// the module is loaded anew; a recording carries those it was made with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FamilyIds {
     /// `ovs_datapath`.
     pub datapath: u16,

@@ -7,10 +7,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How the kernel chooses the handler of an upcall.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Dispatch {
     /// By the CPU that the packet came in on (Linux 5.15 and later).
+    #[default]
     PerCpu,
     /// By a hash over the packet, among the handlers of its port.
     PerVport,
@@ -26,7 +29,7 @@ impl fmt::Display for Dispatch {
 }
 
 /// Result of one probe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Feature<T> {
     /// What was found.
     pub value: T,
@@ -41,8 +44,10 @@ impl<T> Feature<T> {
     }
 }
 
-/// What the kernel can do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What the kernel can do. The default is nothing; so are features that an older recording does not
+/// name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Support {
     /// How upcalls are dispatched.
     pub dispatch: Dispatch,

@@ -2,7 +2,7 @@
 //!
 //! A fresh daemon has an empty forwarding database, and translation would contradict every unicast
 //! flow. The flows themselves say where the addresses are: a flow's source is behind its input
-//! port, and a flow that leaves by one port only has its destination there. [`prime`] learns both
+//! port, and a flow that leaves by one port only has its destination there. `prime` learns both
 //! before [`adopt`] lets translation judge.
 //!
 //! Runs once on the control thread before handlers serve, and for single flows on the revalidator

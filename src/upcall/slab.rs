@@ -1,7 +1,7 @@
 //! A slab that grows and shrinks in chunks: slots keep their index, nothing is moved when it grows,
 //! and a chunk whose last slot is freed goes back to the allocator.
 //!
-//! Ukeys live in it, so that installing a flow allocates once in [`CHUNK`] installs and memory
+//! Ukeys live in it, so that installing a flow allocates once in 64 installs and memory
 //! follows the number of flows down as well as up. One owner; a ukey shard's lock covers it.
 
 /// Slots in a chunk.

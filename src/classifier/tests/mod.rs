@@ -1,3 +1,4 @@
 //! Tests of the classifier.
 
+mod peer;
 mod properties;

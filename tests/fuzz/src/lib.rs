@@ -1,0 +1,4 @@
+//! What the fuzz targets share with the property tests.
+
+#[path = "../../../netlink/tests/thorough/mod.rs"]
+pub mod thorough;
