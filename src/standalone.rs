@@ -130,6 +130,7 @@ struct OtherConfig {
     max_idle: Option<Spanned<i64>>,
     max_revalidator: Option<Spanned<i64>>,
     flow_limit: Option<Spanned<i64>>,
+    vlan_limit: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +179,7 @@ fn check(file: File) -> Result<Config, Complaint> {
         max_idle_ms: number(&other.max_idle, "max-idle", 100, 86_400_000)?,
         max_revalidator_ms: number(&other.max_revalidator, "max-revalidator", 100, 86_400_000)?,
         flow_limit: number(&other.flow_limit, "flow-limit", 0, 100_000_000)?,
+        vlan_limit: number(&other.vlan_limit, "vlan-limit", 0, 2)?,
     };
     let mut bridges = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();

@@ -3,7 +3,10 @@
 mod datapath_checks;
 
 use datapath_checks::{CHECKS, NAME, World};
-use rovs::datapath::{Datapath, fake::FakeKernel};
+use rovs::{
+    datapath::{Datapath, fake::FakeKernel},
+    netdev::HostDevices,
+};
 
 impl World for FakeKernel {
     fn open(&self, create: bool) -> Box<dyn Datapath> {
@@ -32,6 +35,10 @@ impl World for FakeKernel {
 
     fn sent(&self, name: &str, _n: usize) -> Vec<Vec<u8>> {
         self.sent(name)
+    }
+
+    fn host(&self) -> Box<dyn HostDevices> {
+        Box::new(self.clone())
     }
 
     fn delete_datapath(&self) {

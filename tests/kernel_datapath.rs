@@ -26,6 +26,7 @@ use rovs::datapath::{
     Datapath, Dispatch, DpErrorKind, DumpDetail, FlowOp, OdpPort, PortKind, RecvError,
     kernel::{KernelDatapath, KernelOptions},
 };
+use rovs::netdev::{HostDevices, KernelDevices};
 
 /// The guest: ports are one end of a veth pair each, the test sits at the other.
 struct Lab {
@@ -155,6 +156,10 @@ impl World for Lab {
                 return std::mem::take(&mut *wires[name].arrived.lock().unwrap());
             }
         }
+    }
+
+    fn host(&self) -> Box<dyn HostDevices> {
+        Box::new(KernelDevices)
     }
 
     fn delete_datapath(&self) {

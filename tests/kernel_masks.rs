@@ -164,3 +164,36 @@ fn masks_of_a_native_untagged_port() {
 fn masks_of_a_native_tagged_port() {
     compare("native-tagged");
 }
+
+// Needs no lab: what the comparison rests on.
+#[test]
+fn flows_that_do_the_same_have_one_form() {
+    let line = "ufid:0b1a, recirc_id(0),in_port(v1),eth_type(0x8100),vlan(vid=10,pcp=0),encap(), \
+                packets:3, bytes:180, used:0.2s, flags:S., dp:ovs, actions:v2,pop_vlan,v3";
+    let normal = flows::normalise(line);
+    assert_eq!(
+        normal,
+        [
+            "recirc_id(0),in_port(v1),eth_type(0x8100),vlan(vid=10,pcp=0),encap(), actions:v2,pop_vlan,v3"
+        ]
+    );
+    let key = normal[0].split(" actions:").next().expect("a key");
+    let same = format!("{key} actions:pop_vlan,v3,push_vlan(vid=10,pcp=0),v2");
+    let other = format!("{key} actions:pop_vlan,v3,push_vlan(vid=11,pcp=0),v2");
+    assert_eq!(flows::canonical(&same), flows::canonical(&normal[0]));
+    assert_ne!(flows::canonical(&other), flows::canonical(&normal[0]));
+    let none = format!("{key} actions:drop");
+    assert_ne!(flows::canonical(&none), flows::canonical(&format!("{key} actions:v2")));
+}
+
+#[test]
+fn frames_can_be_told_apart() {
+    let mut names = std::collections::BTreeSet::new();
+    let mut sources = std::collections::BTreeSet::new();
+    for (i, frame) in FRAMES.iter().enumerate() {
+        let bytes = (frame.build)(source(i));
+        assert!(bytes.len() >= 14, "{} has no Ethernet header", frame.name);
+        assert!(names.insert(frame.name), "{} is there twice", frame.name);
+        assert!(sources.insert(bytes[6..12].to_vec()), "{} has another's source", frame.name);
+    }
+}

@@ -325,20 +325,28 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
 }
 
 fn upcall_ports(switch: &Switch, call: Call) -> Answer {
-    let names = port_names(&*switch.datapath)?;
+    let ports = switch.datapath.ports()?;
     let totals = switch.udpif.ports.totals();
-    let name = |port: OdpPort| names.name(port.0).map_or_else(|| port.to_string(), str::to_owned);
+    let find = |odp: OdpPort| ports.iter().find(|port| port.odp == odp);
+    let name = |odp| find(odp).map_or_else(|| odp.to_string(), |port| port.name.clone());
+    // What was lost before a handler could read it: told by Linux 6.2 and later.
+    let lost = |odp| find(odp).and_then(|port| port.upcall_stats).map(|stats| stats.fail);
     if call.format == Format::Json {
         let rows = totals.iter().map(|t| {
-            json!({"port": name(t.port), "asked": t.asked, "served": t.served,
-                   "dropped": t.dropped})
+            json!({"port": name(t.port), "upcalls": t.asked, "served": t.served,
+                   "dropped": t.dropped, "lost": lost(t.port)})
         });
         return Ok(Value::from_iter(rows).into());
     }
-    let mut text = format!("{:<16}{:>12}{:>12}{:>12}\n", "port", "asked", "served", "dropped");
+    let mut text = String::new();
     for t in totals {
+        let lost = lost(t.port).map_or_else(|| "?".to_owned(), |lost| lost.to_string());
+        let (upcalls, served, dropped) = (t.asked, t.served, t.dropped);
         let name = name(t.port);
-        let _ = writeln!(text, "{name:<16}{:>12}{:>12}{:>12}", t.asked, t.served, t.dropped);
+        let _ = writeln!(
+            text,
+            "  {name}: upcalls:{upcalls} served:{served} dropped:{dropped} lost:{lost}"
+        );
     }
     Ok(text.into())
 }
@@ -641,6 +649,7 @@ fn flow_top(job: &Job, call: &Call) -> Answer {
             "rx_bytes": port.stats.rx_bytes, "tx_bytes": port.stats.tx_bytes,
             "upcalls": upcalls.map_or(0, |t| t.asked),
             "dropped": upcalls.map_or(0, |t| t.dropped),
+            "lost": port.upcall_stats.map_or(0, |stats| stats.fail),
         })
     });
     let stats = job.datapath.stats()?;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::flow::EthAddr;
+use crate::flow::{EthAddr, FLOW_MAX_VLAN_HEADERS};
 use crate::l2::fdb::FdbConfig;
 use crate::snapshot::{PriorityTags, VlanMode, VlanSet};
 
@@ -30,6 +30,20 @@ pub struct SettingsConfig {
     pub max_revalidator_ms: Option<u64>,
     /// `flow-limit`.
     pub flow_limit: Option<usize>,
+    /// `vlan-limit`, taken when the datapath is opened.
+    pub vlan_limit: Option<usize>,
+}
+
+impl SettingsConfig {
+    /// VLAN headers that a flow may match: 1 unless more are asked for, as many as a flow holds
+    /// for 0.
+    pub fn vlan_limit(&self) -> usize {
+        match self.vlan_limit {
+            None => 1,
+            Some(0) => FLOW_MAX_VLAN_HEADERS,
+            Some(limit) => limit.min(FLOW_MAX_VLAN_HEADERS),
+        }
+    }
 }
 
 /// A bridge.

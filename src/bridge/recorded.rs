@@ -33,7 +33,9 @@ pub fn describe(config: &str, snapshot: &Snapshot, udpif: &Udpif, now_ms: u64) -
     let settings = &udpif.settings;
     let (megaflows, limit) =
         (settings.megaflows.load(Ordering::Relaxed), settings.flow_limit.load(Ordering::Relaxed));
-    let _ = writeln!(text, "#: settings {} {limit}", if megaflows { "mega" } else { "micro" });
+    let kind = if megaflows { "mega" } else { "micro" };
+    let vlans = udpif.target.support.max_vlan_headers;
+    let _ = writeln!(text, "#: settings {kind} {limit} {vlans}");
     for bridge in snapshot.bridges() {
         let name = &bridge.name;
         for port in &bridge.ports {
@@ -61,6 +63,7 @@ pub fn describe(config: &str, snapshot: &Snapshot, udpif: &Udpif, now_ms: u64) -
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct State {
     settings: Option<(bool, usize)>,
+    vlans: Option<usize>,
     ports: Vec<PortState>,
     addresses: Vec<Address>,
     flows: Vec<Ufid>,
@@ -97,6 +100,7 @@ impl State {
             "settings" => {
                 let is_mega = words.next()? == "mega";
                 self.settings = Some((is_mega, words.next()?.parse().ok()?));
+                self.vlans = Some(words.next()?.parse().ok()?);
             }
             "port" => self.ports.push(PortState {
                 bridge: words.next()?.to_owned(),
@@ -123,6 +127,11 @@ impl State {
                 port.ofport = port.ofport.or(had.map(|had| had.ofp));
             }
         }
+    }
+
+    /// VLAN headers that a flow may match.
+    pub fn vlans(&self) -> Option<usize> {
+        self.vlans
     }
 
     /// The devices as far as their carriers are known.

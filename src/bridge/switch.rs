@@ -56,7 +56,7 @@ impl Switch {
         let udpif = Udpif::new(Target {
             families: datapath.families(),
             dp_ifindex: datapath.dp_ifindex(),
-            support: odp_support(datapath.support()),
+            support: odp_support(datapath.support(), settings.vlan_limit()),
             ufids,
         });
         apply_settings(&udpif.settings, settings);
@@ -204,10 +204,11 @@ impl Drop for Switch {
     }
 }
 
-/// What a flow's key may hold on a datapath with these features.
-pub fn odp_support(support: &crate::datapath::Support) -> odp::Support {
+/// What a flow's key may hold on a datapath with these features, if at most `vlan_limit` VLAN headers
+/// are wanted.
+pub fn odp_support(support: &crate::datapath::Support, vlan_limit: usize) -> odp::Support {
     odp::Support {
-        max_vlan_headers: support.max_vlan_headers.value as usize,
+        max_vlan_headers: (support.max_vlan_headers.value as usize).min(vlan_limit),
         max_mpls_depth: support.max_mpls_depth.value as usize,
         recirc: support.recirc.value,
         ct_state: support.ct_state.value,

@@ -85,6 +85,10 @@ impl<'a> Level<'a> {
             Self { present: 0, missing: false, outer: Fitness::Perfect, values: [&[]; KINDS] };
         for attr in Attrs::new(list) {
             let attr = attr?;
+            if attr.kind == OVS_KEY_ATTR_MPLS && attr.value.is_empty() {
+                // So the kernel dumps a flow that matches no label: which there are is lost.
+                continue;
+            }
             // The size is checked here even where the value is never taken.
             KeyAttr::parse(attr)?;
             let Some(slot) = level.values.get_mut(usize::from(attr.kind)) else { continue };

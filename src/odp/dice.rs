@@ -1,6 +1,7 @@
 //! Flows for property tests: any combination of headers that a packet can have, from a seed.
+//!
+//! Also a part of `tests/kernel_masks_accepted.rs`, so nothing of this crate but `flow` is used here.
 
-use super::decode::*;
 use crate::flow::*;
 
 /// A small generator of numbers (splitmix64); the seed comes from proptest.
@@ -187,8 +188,8 @@ fn network(dice: &mut Dice, dl_type: u16, f: &mut Flow, m: &mut Flow) {
             let n = 1 + dice.below(3) as usize;
             for i in 0..n {
                 let bos = i + 1 == n && (n < 3 || dice.coin());
-                let lse = dice.u64() as u32 & !MPLS_BOS | 0x1000;
-                f.mpls_lse[i] = (lse | if bos { MPLS_BOS } else { 0 }).into();
+                let lse = dice.u64() as u32 & !0x100 | 0x1000;
+                f.mpls_lse[i] = (lse | if bos { 0x100 } else { 0 }).into();
                 m.mpls_lse[i] = u32::MAX.into();
             }
             return;
@@ -214,7 +215,7 @@ fn network(dice: &mut Dice, dl_type: u16, f: &mut Flow, m: &mut Flow) {
     if f.nw_frag != 3 {
         transport(dice, dl_type, f, m);
     }
-    if has_nd_type(f) || dice.coin() {
+    if is_nd_type(f) || dice.coin() {
         return;
     }
     f.ct_nw_proto = dice.of(&[1, 6, 17, 58]);
@@ -243,7 +244,7 @@ fn transport(dice: &mut Dice, dl_type: u16, f: &mut Flow, m: &mut Flow) {
             f.tp_src = if f.nw_proto == 58 { dice.of(&[135, 136, 128, 1]) } else { 8 }.into();
             f.tp_dst = dice.of(&[0, 0, 3]).into();
             (m.tp_src, m.tp_dst) = (0xff.into(), 0xff.into());
-            if has_nd_type(f) && f.tp_dst.get() == 0 {
+            if is_nd_type(f) && f.tp_dst.get() == 0 {
                 dice.field(&mut f.nd_target, &mut m.nd_target);
                 dice.field(&mut f.arp_sha.0, &mut m.arp_sha.0);
                 dice.field(&mut f.arp_tha.0, &mut m.arp_tha.0);
@@ -251,4 +252,11 @@ fn transport(dice: &mut Dice, dl_type: u16, f: &mut Flow, m: &mut Flow) {
         }
         _ => {}
     }
+}
+
+/// ICMPv6 neighbour solicitation or advertisement, of any code.
+fn is_nd_type(f: &Flow) -> bool {
+    (f.dl_type.get(), f.nw_proto) == (0x86dd, 58)
+        && f.nw_frag != 3
+        && matches!(f.tp_src.get(), 135 | 136)
 }

@@ -193,7 +193,12 @@ impl<'f> Encoder<'f> {
                 if !(zero && self.minimal) {
                     let md1 = self.is_mask || flow.nsh.mdtype == NSH_M_TYPE1;
                     let metadata = if md1 { NshMetadata::Md1 } else { NshMetadata::None };
-                    write_nsh(w, &data.nsh, metadata)?;
+                    let mut nsh = data.nsh;
+                    if self.is_mask && nsh.context.iter().any(|c| c.get() != 0) {
+                        // There are context headers only with one type of metadata.
+                        nsh.mdtype = u8::MAX;
+                    }
+                    write_nsh(w, &nsh, metadata)?;
                 }
             }
             _ if ether_type::is_mpls(dl_type) => self.mpls(w),

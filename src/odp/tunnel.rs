@@ -5,7 +5,7 @@
 //! for, since options mean something only beside the key. Plain functions: any thread.
 
 use ovs_netlink::attr::{AttrError, AttrWriter};
-use ovs_netlink::tunnel::{TunnelAttr, TunnelAttrs, vxlan_gbp, write_vxlan_gbp};
+use ovs_netlink::tunnel::{GeneveOpts, TunnelAttr, TunnelAttrs, vxlan_gbp, write_vxlan_gbp};
 use ovs_netlink::uapi::{OVS_KEY_ATTR_TUNNEL, erspan_metadata};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -85,7 +85,8 @@ fn read_erspan(value: &[u8], key: Option<&FlowTnl>, tnl: &mut FlowTnl) -> bool {
 /// Appends a `TUNNEL` attribute; `tnl` is a mask when `mask_of` gives the tunnel it is a mask of.
 ///
 /// Geneve options are `options` when given, else the raw ones of `tnl`; mapped ones (TLV map) are
-/// not written.
+/// not written. A mask of raw options matches their classes, types and lengths if it matches any bit
+/// of them.
 pub(super) fn write(
     w: &mut AttrWriter<'_>,
     tnl: &FlowTnl,
@@ -121,7 +122,9 @@ pub(super) fn write(
     // The kernel takes one kind of options; a mask has those that its key has.
     if key.erspan_ver != 0 {
         write_erspan(w, tnl, key, mask_of.is_some());
-    } else if !write_geneve(w, tnl, key, options) && (tnl.gbp_flags != 0 || tnl.gbp_id.get() != 0) {
+    } else if !write_geneve(w, tnl, mask_of, options)
+        && (tnl.gbp_flags != 0 || tnl.gbp_id.get() != 0)
+    {
         write_vxlan_gbp(w, u32::from(tnl.gbp_flags) << 16 | u32::from(tnl.gbp_id.get()));
     }
     w.end(nest)
@@ -151,16 +154,39 @@ fn write_addresses(w: &mut AttrWriter<'_>, tnl: &FlowTnl, key: &FlowTnl) {
 fn write_geneve(
     w: &mut AttrWriter<'_>,
     tnl: &FlowTnl,
-    key: &FlowTnl,
+    mask_of: Option<&FlowTnl>,
     options: Option<&[u8]>,
 ) -> bool {
-    // The kernel wants as many bytes in the mask as in the key.
-    let raw = || {
-        let raw = key.flags & tnl_flags::UDPIF != 0;
-        tnl.metadata.opts.get(..usize::from(key.metadata.len)).filter(|_| raw)
+    let key = mask_of.unwrap_or(tnl);
+    let raw = key.flags & tnl_flags::UDPIF != 0;
+    let len = usize::from(key.metadata.len);
+    let opts = match options {
+        Some(opts) => opts,
+        // The kernel wants as many bytes in the mask as in the key.
+        None => tnl.metadata.opts.get(..len).filter(|_| raw).unwrap_or_default(),
     };
-    let Some(opts) = options.or_else(raw).filter(|opts| !opts.is_empty()) else { return false };
-    TunnelAttr::GeneveOpts(opts).write(w);
+    let matched = || opts.iter().any(|&byte| byte != 0) || tnl.metadata.len != 0;
+    if opts.is_empty() || mask_of.is_some() && !matched() {
+        return false;
+    }
+    let Some(key) = mask_of.filter(|_| options.is_none()) else {
+        TunnelAttr::GeneveOpts(opts).write(w);
+        return true;
+    };
+    // What is matched in an option is in that option only if those before it are as they are.
+    let mut mask = [0; 256];
+    let mut at = 0;
+    for (to, from) in mask.iter_mut().zip(opts) {
+        *to = *from;
+    }
+    let key_opts = key.metadata.opts.get(..len).unwrap_or_default();
+    for opt in GeneveOpts::new(key_opts).map_while(Result::ok) {
+        if let Some([c0, c1, ty, len]) = mask.get_mut(at..).and_then(|m| m.first_chunk_mut()) {
+            (*c0, *c1, *ty, *len) = (0xff, 0xff, 0xff, *len | 0x1f);
+        }
+        at += 4 + opt.data.len();
+    }
+    TunnelAttr::GeneveOpts(mask.get(..len).unwrap_or_default()).write(w);
     true
 }
 
@@ -174,7 +200,8 @@ fn write_erspan(w: &mut AttrWriter<'_>, tnl: &FlowTnl, key: &FlowTnl, is_mask: b
         if tnl.erspan_ver | tnl.erspan_dir | tnl.erspan_hwid == 0 && tnl.erspan_idx == 0 {
             return;
         }
-        opts.version = if tnl.erspan_ver != 0 { (-1).into() } else { 0.into() };
+        // The rest is to be read by the version.
+        opts.version = (-1).into();
     }
     TunnelAttr::ErspanOpts(opts.as_bytes()).write(w);
 }

@@ -45,10 +45,22 @@ impl EthAddr {
         self == Self::BROADCAST
     }
 
-    /// True for 01:80:c2:00:00:0x, which IEEE 802.1D keeps for protocols that a bridge never
-    /// forwards.
+    /// True for addresses of protocols between neighbouring switches, which a bridge never
+    /// forwards: 01:80:c2:00:00:0x of IEEE 802.1D, and those of Extreme's (EDP, EAPS) and Cisco's
+    /// (ISL, CDP and its like, PVST+, uplink fast, CFM) that the peer knows.
     pub fn is_reserved(self) -> bool {
-        self.0[..5] == [0x01, 0x80, 0xc2, 0x00, 0x00] && self.0[5] & 0xf0 == 0
+        matches!(
+            self.to_u64(),
+            0x0180_c200_0000..=0x0180_c200_000f
+                | 0x00e0_2b00_0000
+                | 0x00e0_2b00_0004
+                | 0x00e0_2b00_0006
+                | 0x0100_0c00_0000
+                | 0x0100_0ccc_cccc
+                | 0x0100_0ccc_cccd
+                | 0x0100_0ccd_cdcd
+                | 0x0100_0ccc_ccc0..=0x0100_0ccc_ccc7
+        )
     }
 
     /// True for an address that was not bought from the IEEE.

@@ -127,6 +127,8 @@ fn ethernet_addresses_as_text() {
     assert_eq!(EthAddr::from_u64(address.to_u64()), address);
     assert!(EthAddr([1, 0x80, 0xc2, 0, 0, 0xe]).is_reserved());
     assert!(!EthAddr([1, 0x80, 0xc2, 0, 0, 0x10]).is_reserved());
+    assert!(EthAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xcd]).is_reserved());
+    assert!(!EthAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xc8]).is_reserved());
 }
 
 proptest! {

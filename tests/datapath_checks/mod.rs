@@ -20,6 +20,11 @@ use rovs::datapath::{
     PortKind, RecvError, UpcallPort,
 };
 
+use rovs::{
+    flow::EthAddr,
+    netdev::{HostDevices, LinkChange, LinkTable},
+};
+
 use self::frames::{DST, SRC};
 
 /// A machine with a kernel, for the duration of a check.
@@ -36,6 +41,8 @@ pub trait World {
     fn inject(&self, name: &str, packet: &[u8]);
     /// Takes what left by the device; waits until `n` packets are there or it takes too long.
     fn sent(&self, name: &str, n: usize) -> Vec<Vec<u8>>;
+    /// The machine's devices.
+    fn host(&self) -> Box<dyn HostDevices>;
     /// Somebody else deletes the datapath.
     fn delete_datapath(&self);
 }
@@ -48,6 +55,7 @@ pub const CHECKS: &[Check] = &[
     ("ports come and go", ports_come_and_go),
     ("ports are refused as they should be", ports_are_refused),
     ("port events", port_events),
+    ("devices and what is told of them", host_devices),
     ("first packet up, second forwarded", first_packet_up),
     ("upcalls carry the key of every shape", upcalls_carry_keys),
     ("flows are refused as they should be", flows_are_refused),
@@ -257,6 +265,51 @@ fn port_events(world: &dyn World) {
     assert_eq!(next(), [format!("-{odp} i1")]);
     world.remove_device("p2");
     assert_eq!(next(), [format!("-{} p2", bench.p2)]);
+}
+
+fn host_devices(world: &dyn World) {
+    let host = world.host();
+    let mut events = host.watch().unwrap();
+    let mut table = LinkTable::default();
+    table.resync(host.links().unwrap());
+    let bench = Bench::new(world);
+    let mut changes = Vec::new();
+    // Waits until the table shows what it should; events may come in any number.
+    let mut until = |what: &str, done: &dyn Fn(&LinkTable) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !done(&table) {
+            assert!(Instant::now() < deadline, "{what}");
+            events.read(&mut |event| changes.extend(table.apply(event))).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::mem::take(&mut changes)
+    };
+    until("devices appear", &|t| t.by_name("p2").is_some() && t.by_name(NAME).is_some());
+    let local = host.link(NAME).unwrap().unwrap();
+    assert_eq!(
+        (local.ifindex, local.kind.as_deref()),
+        (bench.dp.dp_ifindex(), Some("openvswitch"))
+    );
+    assert!(!local.up && !local.running);
+    host.set_up(NAME, true).unwrap();
+    until("up", &|t| t.by_name(NAME).is_some_and(|l| l.up && l.running));
+    let mac = EthAddr([2, 0, 0, 0, 0, 0x77]);
+    host.set_mac(NAME, mac).unwrap();
+    host.set_mtu(NAME, 1400).unwrap();
+    until("address and MTU", &|t| t.by_name(NAME).is_some_and(|l| l.mac == mac && l.mtu == 1400));
+    let p1 = host.link("p1").unwrap().unwrap().ifindex;
+    world.rename_device("p1", "p9");
+    let seen = until("new name", &|t| t.by_name("p9").is_some_and(|l| l.running));
+    assert!(seen.contains(&LinkChange::Renamed { ifindex: p1, from: "p1".to_owned() }), "{seen:?}");
+    world.rename_device("p9", "p1");
+    until("old name", &|t| t.by_name("p1").is_some());
+    world.remove_device("p2");
+    until("gone", &|t| t.by_name("p2").is_none());
+    assert_eq!(host.link("p2").unwrap(), None);
+    let errno = |r: Result<(), ovs_netlink::Error>| r.unwrap_err().errno();
+    assert_eq!(errno(host.set_up("p2", true)), Some(libc::ENODEV));
+    assert_eq!(errno(host.set_mac("p1", EthAddr([1, 0, 0, 0, 0, 1]))), Some(libc::EADDRNOTAVAIL));
+    assert_eq!(errno(host.set_mtu("p1", 10)), Some(libc::EINVAL));
 }
 
 fn first_packet_up(world: &dyn World) {

@@ -25,13 +25,13 @@ pub struct FakeDevice {
     pub up: bool,
     /// Cable plugged.
     pub carrier: bool,
+    /// Created by a datapath.
+    pub internal: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Device {
     pub shown: FakeDevice,
-    /// Created by a datapath.
-    pub internal: bool,
     /// The datapath that it is a port of.
     pub port_of: Option<u32>,
     pub sent: Vec<Vec<u8>>,
@@ -135,8 +135,9 @@ impl State {
             mtu: 1500,
             up: !internal,
             carrier: true,
+            internal,
         };
-        let device = Device { shown: shown.clone(), internal, port_of: None, sent: Vec::new() };
+        let device = Device { shown: shown.clone(), port_of: None, sent: Vec::new() };
         self.devices.insert(name.to_owned(), device);
         self.tell_device(DeviceEvent::Changed(shown));
         Ok(ifindex)

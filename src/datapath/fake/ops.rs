@@ -155,7 +155,7 @@ impl Datapath for FakeDatapath {
                 }
                 PortKind::Netdev => match state.devices.get(name) {
                     None => return Err(Refusal::new(libc::ENODEV, "")),
-                    Some(device) if device.internal => return Err(Refusal::invalid("")),
+                    Some(device) if device.shown.internal => return Err(Refusal::invalid("")),
                     Some(device) if device.port_of == Some(dp_ifindex) => {
                         return Err(Refusal::new(libc::EEXIST, ""));
                     }

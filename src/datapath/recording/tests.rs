@@ -147,3 +147,26 @@ proptest! {
         prop_assert_eq!(frame.event, Event::Upcall { handler: 3, batch: 4, datagram: &datagram });
     }
 }
+
+// The independent reader. What it says of one frame each is looked at.
+#[test]
+#[ignore = "needs tshark"]
+fn tshark_reads_it_and_names_the_families() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sample.pcap");
+    std::fs::write(&path, sample()).unwrap();
+    let out = std::process::Command::new("tshark").arg("-Vr").arg(&path).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let frames = text.matches("Linux netlink (cooked header)").count();
+    assert_eq!(frames, sample_frames(), "{text}");
+    for said in ["ovs_packet", FAMILY_NAME, "Family: Generic (0x0010)"] {
+        assert!(text.contains(said), "{said} in {text}");
+    }
+    assert!(!text.contains("Malformed"), "{text}");
+}
+
+/// Frames of the sample: seven announcements and the head, and the events.
+fn sample_frames() -> usize {
+    8 + Recording::parse(sample()).unwrap().frames().count()
+}

@@ -127,6 +127,11 @@ pub(super) fn format_attr(
     }
     out.push('(');
     let masked = mask.filter(|mask| !is_exact(*mask));
+    let len = attr.value.len();
+    if attr.kind == OVS_KEY_ATTR_MPLS && (len == 0 || !len.is_multiple_of(4)) {
+        // As the peer shows it, which forgets the second parenthesis.
+        return put(out, format_args!("(bad key length {len})"));
+    }
     match (KeyAttr::parse(attr), mask.map(KeyAttr::parse).transpose()) {
         (Ok(KeyAttr::Unknown { .. } | KeyAttr::Ipv6Exthdrs(_)) | Err(_), _) | (_, Err(_)) => {
             put_generic(attr.value, out);

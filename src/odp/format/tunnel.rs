@@ -155,11 +155,11 @@ fn put_erspan(opts: &[u8], mask: Option<&[u8]>, verbose: bool, out: &mut String)
             }
         }
         2 => {
-            // One bit and six bits are all there is.
-            let dir_mask = mask.map(|m| if m.dir() { u8::MAX } else { 0 });
-            let hwid_mask = mask.map(|m| if m.hwid() == 0x3f { u8::MAX } else { m.hwid() });
-            list.u8("dir", opts.dir().into(), dir_mask);
-            list.u8_hex("hwid", opts.hwid(), hwid_mask);
+            // The peer shows the low four of the six bits, and a mask of the one bit never as full.
+            let dir = |m: erspan_metadata| u8::from(m.dir());
+            let hwid = |m: erspan_metadata| m.hwid() & 0xf;
+            list.u8("dir", dir(opts), mask.map(dir));
+            list.u8_hex("hwid", hwid(opts), mask.map(hwid));
         }
         _ => {}
     }
@@ -208,16 +208,14 @@ fn put_geneve(opts: &[u8], mask: Option<&[u8]>, verbose: bool, out: &mut String)
 }
 
 pub(super) fn put_nsh(key: &[u8], mask: Option<&[u8]>, out: &mut String) {
-    let Ok((nsh, _)) = read_nsh(key) else { return };
+    let Ok((nsh, has_md1)) = read_nsh(key) else { return };
     match mask {
         None => put_exact_nsh(&nsh, out),
         Some(mask) => {
-            let mut masks = FlowNsh::default();
-            if let Ok((found, has_md1)) = read_nsh(mask) {
-                masks = found;
-                if !has_md1 {
-                    masks.context = [u32::MAX.into(); 4];
-                }
+            let mut masks = read_nsh(mask).map_or(FlowNsh::default(), |(masks, _)| masks);
+            if !has_md1 {
+                // The peer asks the mask only about what the key has, and shows the rest as exact.
+                masks.context = [u32::MAX.into(); 4];
             }
             put_masked_nsh(&nsh, &masks, out);
         }

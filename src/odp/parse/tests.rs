@@ -76,7 +76,7 @@ fn keys_with_masks_come_back() {
         ),
         &format!("{tunnel},vxlan(gbp(id=32/0xff,flags=0x8)),flags(+key)),in_port(4)"),
         &format!("{tunnel},flags(df|csum|key)),in_port(4)"),
-        "tunnel(tun_id=0x1,ipv6_src=2001:db8::1,ipv6_dst=2001:db8::2,ttl=64,erspan(ver=2,dir=1,hwid=0x7/0xf),flags(key)),in_port(4)",
+        "tunnel(tun_id=0x1,ipv6_src=2001:db8::1,ipv6_dst=2001:db8::2,ttl=64,erspan(ver=2,dir=1/0x1,hwid=0x7/0xf),flags(key)),in_port(4)",
         "tunnel(tun_id=0x1,src=1.1.1.1,dst=2.2.2.2,ttl=64,erspan(ver=1,idx=0x7/0xf),flags(key)),in_port(4)",
         "eth(),eth_type(0x88a8),vlan(vid=100),encap(eth_type(0x0000),vlan(vid=10,pcp=0),encap(eth_type(0x0800)))",
         "packet_type(ns=1,id=0x800),eth_type(0x0800)",
@@ -251,8 +251,9 @@ proptest! {
         let (mut flow2, mut wc2) = (Flow::ZERO, FlowWildcards::CATCHALL);
         let mut wc1 = FlowWildcards::CATCHALL;
         mask_to_wildcards(&mask, &flow, 2, &mut wc1).unwrap();
-        // The text does not say that there is nothing behind a tag, nor does the peer's.
-        if verbose && !text.contains("encap()") {
+        // The text does not say that there is nothing behind a tag, nor the high bits of an ERSPAN
+        // hardware id; nor does the peer's.
+        if verbose && !text.contains("encap()") && !text.contains("hwid=") {
             OdpKey(&key2).to_flow(2, &mut flow2).unwrap();
             mask_to_wildcards(&mask2, &flow2, 2, &mut wc2).unwrap();
             prop_assert!(wc1.equal_except(&flow, &flow2), "{}", text);

@@ -216,8 +216,8 @@ pub(super) fn nsh(
         }
         Ok(true)
     })?;
-    if mask.mdtype == 0 && mask.context.iter().any(|c| c.get() != 0) {
-        // Which metadata there is need not be matched to be known.
+    if mask.mdtype == 0 {
+        // Which metadata there is is not said. If any is matched, it is this.
         key.mdtype = NSH_M_TYPE1;
     }
     key.path_hdr = (spi << 8 | u32::from(si)).into();

@@ -17,9 +17,9 @@ use crate::bridge::config::Config;
 use crate::bridge::reconcile::Reconciler;
 use crate::bridge::recorded::State;
 use crate::bridge::switch::odp_support;
-use crate::datapath::FamilyIds;
 use crate::datapath::recording::{RecordedPort, Recording};
 use crate::datapath::replay::ReplayDatapath;
+use crate::datapath::{FamilyIds, Support};
 use crate::odp::format::PortNames;
 use crate::odp::ufid::{Ufid, UfidHasher};
 use crate::standalone::{self, ConfigError};
@@ -28,7 +28,9 @@ use crate::upcall::{Target, Udpif};
 
 /// See the module's page.
 pub struct Road {
-    udpif: Arc<Udpif>,
+    recorded: Recorded,
+    /// Made when the first configuration is known.
+    udpif: Option<Arc<Udpif>>,
     datapath: ReplayDatapath,
     reconciler: Reconciler,
     workers: HashMap<u16, Worker>,
@@ -38,7 +40,14 @@ pub struct Road {
     names: PortNames,
     /// Ports or configuration changed since the last batch.
     is_stale: bool,
-    has_begun: bool,
+}
+
+/// What the head of the recording says.
+struct Recorded {
+    families: FamilyIds,
+    dp_ifindex: u32,
+    support: Support,
+    ufids: UfidHasher,
 }
 
 /// What a batch of upcalls led to.
@@ -64,14 +73,14 @@ impl Road {
     /// As the daemon that made the recording, or with another configuration.
     pub fn new(recording: &Recording, other: Option<Config>) -> Self {
         let head = &recording.head;
-        let udpif = Udpif::new(Target {
-            families: head.families,
-            dp_ifindex: head.dp_ifindex,
-            support: odp_support(&head.support),
-            ufids: UfidHasher::new(secret(&head.ufid_secret)),
-        });
         Self {
-            udpif,
+            recorded: Recorded {
+                families: head.families,
+                dp_ifindex: head.dp_ifindex,
+                support: head.support.clone(),
+                ufids: UfidHasher::new(secret(&head.ufid_secret)),
+            },
+            udpif: None,
             datapath: ReplayDatapath::new(recording),
             reconciler: Reconciler::default(),
             workers: HashMap::new(),
@@ -79,7 +88,6 @@ impl Road {
             text: String::new(),
             names: PortNames::default(),
             is_stale: true,
-            has_begun: false,
         }
     }
 
@@ -90,7 +98,7 @@ impl Road {
 
     /// Ids of the families of its messages.
     pub fn families(&self) -> FamilyIds {
-        self.udpif.target.families
+        self.recorded.families
     }
 
     /// The ports from now on.
@@ -107,7 +115,7 @@ impl Road {
         self.is_stale = true;
     }
 
-    fn reconcile(&mut self, now_ms: u64) -> Result<(), ConfigError> {
+    fn reconcile(&mut self, now_ms: u64) -> Result<Arc<Udpif>, ConfigError> {
         let state = State::parse(&self.text);
         let mut config = match &self.other {
             Some(other) => other.clone(),
@@ -121,19 +129,29 @@ impl Road {
         let applied =
             self.reconciler.apply(&config, &self.datapath, &state.devices(), &mut changes);
         let (snapshot, _) = applied.map_err(|error| ConfigError::Read(error.to_string()))?;
-        self.udpif.configure(snapshot);
-        let snapshot = self.udpif.snapshot.load();
         let is_other = self.other.is_some();
-        if !self.has_begun {
-            state.install(&self.udpif, now_ms);
+        let is_first = self.udpif.is_none();
+        let udpif = match &self.udpif {
+            Some(udpif) => udpif.clone(),
+            None => {
+                let vlans = state.vlans().filter(|_| !is_other);
+                let vlans = vlans.unwrap_or(config.settings.vlan_limit());
+                let Recorded { families, dp_ifindex, ref support, ufids } = self.recorded;
+                let support = odp_support(support, vlans);
+                Udpif::new(Target { families, dp_ifindex, support, ufids })
+            }
+        };
+        udpif.configure(snapshot);
+        if is_first {
+            state.install(&udpif, now_ms);
         }
-        if !self.has_begun || !is_other {
-            state.learn(&snapshot, !is_other, now_ms);
+        if is_first || !is_other {
+            state.learn(&udpif.snapshot.load(), !is_other, now_ms);
         }
-        state.set(&self.udpif);
-        self.has_begun = true;
+        state.set(&udpif);
+        self.udpif = Some(udpif.clone());
         self.is_stale = false;
-        Ok(())
+        Ok(udpif)
     }
 
     /// Decides a batch at `now_ms`. `recorded` is what was answered to it when it was recorded: the
@@ -148,13 +166,14 @@ impl Road {
         upcalls: &RecvRing,
         recorded: &[Vec<u8>],
     ) -> Result<Answers, ConfigError> {
-        if self.is_stale {
-            self.reconcile(now_ms)?;
-        }
+        let udpif = match &self.udpif {
+            Some(udpif) if !self.is_stale => udpif.clone(),
+            _ => self.reconcile(now_ms)?,
+        };
         for ufid in recorded.iter().filter_map(|message| self.put_of(message)) {
-            self.udpif.ukeys.shard(&ufid).remove(&ufid);
+            udpif.ukeys.shard(&ufid).remove(&ufid);
         }
-        let worker = self.workers.entry(handler).or_insert_with(|| Worker::new(self.udpif.clone()));
+        let worker = self.workers.entry(handler).or_insert_with(|| Worker::new(udpif));
         worker.begin(now_ms);
         let mut spans = Vec::with_capacity(upcalls.len());
         for upcall in upcalls.iter() {
