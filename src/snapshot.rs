@@ -115,6 +115,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Whether packets get the same VLANs here as in `other`.
+    pub fn tags_as(&self, other: &Self) -> bool {
+        (self.vlan_mode, self.vlan, &self.trunks) == (other.vlan_mode, other.vlan, &other.trunks)
+    }
+
     /// Whether a trunk lets `vid` pass.
     pub fn trunks_vlan(&self, vid: u16) -> bool {
         self.vlan_mode != VlanMode::Access && (self.trunks.contains(vid) || self.is_native(vid))
