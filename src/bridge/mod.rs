@@ -7,6 +7,7 @@
 
 pub mod commands;
 pub mod config;
+mod features;
 pub mod reconcile;
 pub mod recorded;
 pub mod switch;

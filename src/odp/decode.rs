@@ -85,10 +85,6 @@ impl<'a> Level<'a> {
             Self { present: 0, missing: false, outer: Fitness::Perfect, values: [&[]; KINDS] };
         for attr in Attrs::new(list) {
             let attr = attr?;
-            if attr.kind == OVS_KEY_ATTR_MPLS && attr.value.is_empty() {
-                // So the kernel dumps a flow that matches no label: which there are is lost.
-                continue;
-            }
             // The size is checked here even where the value is never taken.
             KeyAttr::parse(attr)?;
             let Some(slot) = level.values.get_mut(usize::from(attr.kind)) else { continue };
@@ -338,6 +334,11 @@ fn mpls(
     flow: &mut Flow,
 ) -> Result<Option<Fitness>, KeyError> {
     let Some(KeyAttr::Mpls(value)) = level.need(OVS_KEY_ATTR_MPLS, role) else { return Ok(None) };
+    if value.is_empty() {
+        // The label was cut off, or none is matched of the flow that is told.
+        let kind = OVS_KEY_ATTR_MPLS;
+        return Err(AttrError::Size { kind, expected: 4, got: 0 }.into());
+    }
     for (lse, v) in flow.mpls_lse.iter_mut().take(FLOW_MAX_MPLS_LABELS).zip(mpls_lses(value)) {
         *lse = v.into();
     }

@@ -40,6 +40,17 @@ impl Dice {
     }
 }
 
+/// The lines of a fixture: blank-separated bytes in hexadecimal, comments left out.
+#[allow(dead_code, reason = "not for the test that this is a part of too")]
+pub(super) fn hex_lines(text: &str) -> impl Iterator<Item = Vec<Vec<u8>>> + '_ {
+    let bytes = |hex: &str| {
+        let digits = (0..hex.len() / 2).map(|i| &hex[2 * i..2 * i + 2]);
+        digits.map(|d| u8::from_str_radix(d, 16).unwrap()).collect()
+    };
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(move |line| line.split(' ').map(bytes).collect())
+}
+
 /// A flow, and the mask of all the fields that its packet has.
 pub(super) fn flow(dice: &mut Dice) -> (Flow, Flow) {
     let (mut f, mut m) = (Flow::ZERO, Flow::ZERO);

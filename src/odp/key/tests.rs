@@ -1,6 +1,7 @@
 //! Keys: identity, arbitrary bytes, and the conventions of the kernel and the peer.
 
 use ovs_netlink::key::KeyAttr;
+use ovs_netlink::uapi::OVS_KEY_ATTR_CT_ZONE;
 use proptest::prelude::*;
 
 use super::*;
@@ -196,4 +197,40 @@ fn mpls_stacks_end_in_their_last_label() {
     assert_eq!(mpls(&[0x1000, 0x2000, 0x3000]), Ok(Fitness::Perfect));
     assert_eq!(mpls(&[0x1000, 0x2000, 0x3000, 0x4100]), Ok(Fitness::TooMuch));
     assert_eq!(mpls(&[0x1100, 0x2100]), Err(KeyError::MplsBos));
+}
+
+/// The bytes of a line of a fixture, and without the attributes that a flow does not hold.
+fn without_exthdrs(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut w = AttrWriter::new(&mut out);
+    for attr in KeyAttrs::new(key) {
+        match attr.unwrap() {
+            KeyAttr::Ipv6Exthdrs(_) => {}
+            KeyAttr::Encap(inside) => KeyAttr::Encap(&without_exthdrs(inside)).write(&mut w),
+            attr => attr.write(&mut w),
+        }
+    }
+    out
+}
+
+#[test]
+fn keys_of_the_kernel_come_back_byte_for_byte() {
+    let mut count = 0;
+    for key in crate::odp::dice::hex_lines(include_str!("upcalls.txt")) {
+        let key = &key[0];
+        let has = |kind| KeyAttrs::new(key).any(|a| a.unwrap().kind() == kind);
+        let support = Support { ct_zone: has(OVS_KEY_ATTR_CT_ZONE), ..Support::default() };
+        let mut flow = Flow::ZERO;
+        let fitness = OdpKey(key).to_flow(2, &mut flow);
+        if let Err(KeyError::EtherType(0) | KeyError::Attr(_)) = fitness {
+            // A tag or a label that was cut off: which it was is not told.
+            continue;
+        }
+        assert_eq!(fitness, Ok(Fitness::Perfect));
+        let mut again = Vec::new();
+        key_from_flow(&flow, &support, &mut again).unwrap();
+        assert_eq!(again, without_exthdrs(key));
+        count += 1;
+    }
+    assert!(count > 90, "{count}");
 }

@@ -108,3 +108,35 @@ fn nothing_asked_for_is_still_exact_where_the_kernel_is() {
     mask_to_wildcards(&mask, &flow, 2, &mut wc).unwrap();
     assert_eq!(wc.masks.dl_type.get(), u16::MAX);
 }
+
+#[test]
+fn masks_are_those_of_the_stock_daemon() {
+    let mut count = 0;
+    for put in crate::odp::dice::hex_lines(include_str!("puts.txt")) {
+        let (key, mask) = (&put[0], &put[1]);
+        let has = |kind| kinds(mask).unwrap() & 1u64 << kind != 0;
+        let support = Support {
+            // As the daemon's default for `vlan-limit`.
+            max_vlan_headers: 1,
+            ct_zone: has(OVS_KEY_ATTR_CT_ZONE),
+            ..Support::default()
+        };
+        let (mut flow, mut wc) = (Flow::ZERO, FlowWildcards::CATCHALL);
+        OdpKey(key).to_flow(1, &mut flow).unwrap();
+        let fitness = mask_to_wildcards(mask, &flow, 1, &mut wc);
+        assert!(fitness.is_ok(), "{fitness:?}");
+        let mut again = Vec::new();
+        mask_from_wildcards(&wc, &flow, &support, &mut again).unwrap();
+        // That version has them in another order, and leaves some out that are zero, which the kernel
+        // takes for the same.
+        let sorted = |list| {
+            let mut attrs: Vec<_> = Attrs::new(list).map(Result::unwrap).collect();
+            attrs.retain(|attr| attr.value.iter().any(|&byte| byte != 0));
+            attrs.sort_by_key(|attr| attr.kind);
+            attrs.iter().map(|attr| (attr.kind, attr.value.to_vec())).collect::<Vec<_>>()
+        };
+        assert_eq!(sorted(&again), sorted(mask));
+        count += 1;
+    }
+    assert!(count > 50, "{count}");
+}

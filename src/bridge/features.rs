@@ -1,0 +1,86 @@
+//! What the datapath can do, on the control socket: the peer's list, and with JSON also why not and on
+//! which kernel.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::commands::{Answer, bridge_named};
+use super::switch::Switch;
+use crate::datapath::{Dispatch, Feature, Support};
+use crate::unixctl::{Call, Format};
+
+/// A feature's value, as far as the probes know.
+enum Shown {
+    Bool(Feature<bool>),
+    Number(Feature<u32>),
+    /// Never, by the nature of the kernel's datapath.
+    No,
+}
+
+fn list(support: &Support) -> Vec<(&'static str, Shown)> {
+    use Shown::{Bool, No, Number};
+    vec![
+        ("Masked set action", Bool(support.masked_set)),
+        ("Tunnel push pop", No),
+        ("Ufid", Bool(support.ufid)),
+        ("Truncate action", Bool(support.trunc)),
+        ("Clone action", Bool(support.clone)),
+        ("Sample nesting", Number(support.sample_nesting)),
+        ("Conntrack eventmask", Bool(support.ct_eventmask)),
+        ("Conntrack clear", Bool(support.ct_clear)),
+        ("Max dp_hash algorithm", Number(support.max_hash_alg)),
+        ("Check pkt length action", Bool(support.check_pkt_len)),
+        ("Conntrack timeout policy", Bool(support.ct_timeout)),
+        ("Explicit Drop action", Bool(support.drop_action)),
+        ("Optimized Balance TCP mode", No),
+        ("MPLS Label add", Bool(support.add_mpls)),
+        ("Max VLAN headers", Number(support.max_vlan_headers)),
+        ("Max MPLS depth", Number(support.max_mpls_depth)),
+        ("Recirc", Bool(support.recirc)),
+        ("CT state", Bool(support.ct_state)),
+        ("CT zone", Bool(support.ct_zone)),
+        ("CT mark", Bool(support.ct_mark)),
+        ("CT label", Bool(support.ct_label)),
+        ("CT state NAT", Bool(support.ct_state_nat)),
+        ("CT orig tuple", Bool(support.ct_orig_tuple)),
+        ("CT orig tuple for IPv6", Bool(support.ct_orig_tuple6)),
+        ("IPv6 ND Extension", No),
+    ]
+}
+
+/// `dpif/show-dp-features BRIDGE`.
+pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
+    bridge_named(switch, &call)?;
+    let support = switch.datapath.support();
+    if call.format == Format::Json {
+        let mut features = Map::new();
+        for (name, value) in list(support) {
+            let (value, errno) = match value {
+                Shown::Bool(feature) => (json!(feature.value), feature.errno),
+                Shown::Number(feature) => (json!(feature.value), feature.errno),
+                Shown::No => (json!(false), 0),
+            };
+            features.insert(name.to_owned(), json!({"value": value, "errno": errno}));
+        }
+        return Ok(json!({"kernel": support.kernel, "features": Value::Object(features)}).into());
+    }
+    let mut text = String::new();
+    for (name, value) in list(support) {
+        let _ = match value {
+            Shown::Bool(Feature { value: true, .. }) => writeln!(text, "{name}: Yes"),
+            Shown::Bool(_) | Shown::No => writeln!(text, "{name}: No"),
+            Shown::Number(feature) => writeln!(text, "{name}: {}", feature.value),
+        };
+    }
+    Ok(text.into())
+}
+
+/// `dpif-netlink/dispatch-mode`.
+pub(super) fn dispatch_mode(switch: &Switch, _: Call) -> Answer {
+    let mode = match switch.datapath.support().dispatch {
+        Dispatch::PerCpu => "per-cpu",
+        Dispatch::PerVport => "per-vport",
+    };
+    Ok(format!("{}: {mode} dispatch mode\n", switch.datapath.name()).into())
+}
