@@ -115,11 +115,6 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Whether packets get the same VLANs here as in `other`.
-    pub fn tags_as(&self, other: &Self) -> bool {
-        (self.vlan_mode, self.vlan, &self.trunks) == (other.vlan_mode, other.vlan, &other.trunks)
-    }
-
     /// Whether a trunk lets `vid` pass.
     pub fn trunks_vlan(&self, vid: u16) -> bool {
         self.vlan_mode != VlanMode::Access && (self.trunks.contains(vid) || self.is_native(vid))
@@ -224,6 +219,25 @@ impl Snapshot {
         let &(b, p) = self.by_odp.get(&odp)?;
         let bridge = self.bridges.get(b)?;
         Some((bridge, bridge.ports.get(p)?))
+    }
+
+    /// Bundles of which learned addresses do not hold in `next`: they are gone, or carry other
+    /// VLANs.
+    pub fn displaced(&self, next: &Self) -> Vec<(Arc<Bridge>, BundleId)> {
+        let mut displaced = Vec::new();
+        for old in &self.bridges {
+            let Some(new) = next.bridge(old.id) else {
+                continue;
+            };
+            let carries = |bundle: &Bundle| (bundle.vlan_mode, bundle.vlan, bundle.trunks.clone());
+            for bundle in &old.bundles {
+                let after = new.bundle(bundle.id);
+                if after.is_none_or(|after| carries(after) != carries(bundle)) {
+                    displaced.push((new.clone(), bundle.id));
+                }
+            }
+        }
+        displaced
     }
 
     /// What a flow that was translated against `self` may no longer rest on in `next`.

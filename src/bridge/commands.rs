@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::features;
 use super::switch::Switch;
 use super::text::{FlowText, dump_json, dump_line, in_port, port_names};
 use crate::datapath::record::Summary;
@@ -29,7 +28,7 @@ use crate::upcall::{Udpif, now_ms};
 /// The switch of the moment.
 pub type Current = Rc<RefCell<Option<Switch>>>;
 
-pub(super) type Answer = Result<Output, CommandError>;
+type Answer = Result<Output, CommandError>;
 
 fn error(text: impl Into<String>) -> CommandError {
     CommandError(text.into())
@@ -51,9 +50,6 @@ pub fn register(registry: &Registry, current: &Current) {
     add("dpif/show", "", 0..=0, dpif_show);
     add("dpctl/show", "[-s] [dp...]", 0..=2, dpctl_show);
     add("dpctl/dump-dps", "", 0..=0, |switch, _| Ok(format!("{}\n", dp_name(switch)).into()));
-    add("dpif/dump-dps", "", 0..=0, dump_bridges);
-    add("dpif/show-dp-features", "bridge", 1..=1, features::show_dp_features);
-    add("dpif-netlink/dispatch-mode", "", 0..=0, features::dispatch_mode);
     add("upcall/show", "", 0..=0, upcall_show);
     add("upcall/ports", "", 0..=0, upcall_ports);
     add("upcall/disable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, false));
@@ -61,10 +57,6 @@ pub fn register(registry: &Registry, current: &Current) {
     add("upcall/set-flow-limit", "flow-limit-number", 1..=1, set_flow_limit);
     add("revalidator/wait", "", 0..=0, |switch, _| {
         switch.udpif.changes.kick();
-        Ok(().into())
-    });
-    add("revalidator/purge", "", 0..=0, |switch, _| {
-        switch.udpif.changes.flush();
         Ok(().into())
     });
     add("flow/history", "[count]", 0..=1, flow_history);
@@ -111,7 +103,7 @@ fn dp_name(switch: &Switch) -> String {
     format!("system@{}", switch.datapath.name())
 }
 
-pub(super) fn bridge_named(switch: &Switch, call: &Call) -> Result<Arc<Bridge>, CommandError> {
+fn bridge_named(switch: &Switch, call: &Call) -> Result<Arc<Bridge>, CommandError> {
     let snapshot = switch.udpif.snapshot.load();
     let name = call.arg(0).unwrap_or_default();
     snapshot.bridge_named(name).cloned().ok_or_else(|| error("no such bridge"))
@@ -194,13 +186,6 @@ fn fdb_stats_clear(switch: &Switch, call: Call) -> Answer {
     Ok("statistics successfully cleared\n".into())
 }
 
-fn dump_bridges(switch: &Switch, _: Call) -> Answer {
-    let snapshot = switch.udpif.snapshot.load();
-    let mut names: Vec<&str> = snapshot.bridges().iter().map(|b| b.name.as_str()).collect();
-    names.sort_unstable();
-    Ok(names.iter().map(|name| format!("system@{name}\n")).collect::<String>().into())
-}
-
 fn dpif_show(switch: &Switch, call: Call) -> Answer {
     let stats = switch.datapath.stats()?;
     let snapshot = switch.udpif.snapshot.load();
@@ -279,9 +264,7 @@ fn dpctl_show(switch: &Switch, call: Call) -> Answer {
             rate(masks.hit)
         );
         let hits = masks.cache_hit;
-        if hits > 0 {
-            let _ = writeln!(text, "  cache: hit:{hits} hit-rate:{:.2}%", rate(hits) * 100.0);
-        }
+        let _ = writeln!(text, "  cache: hit:{hits} hit-rate:{:.2}%", rate(hits) * 100.0);
     }
     for port in ports {
         let internal = if port.kind == PortKind::Internal { " (internal)" } else { "" };

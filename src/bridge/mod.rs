@@ -7,7 +7,6 @@
 
 pub mod commands;
 pub mod config;
-mod features;
 pub mod reconcile;
 pub mod recorded;
 pub mod switch;

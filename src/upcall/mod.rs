@@ -26,16 +26,16 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::datapath::FamilyIds;
-use crate::l2::fdb::{BundleId, Learned};
+use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
-use crate::snapshot::{Bundle, Dep, Snapshot};
+use crate::snapshot::{BridgeId, Dep, Snapshot};
 use crate::xlate::Effect;
 
 use self::changes::Changes;
 use self::history::History;
 use self::ports::PortCounters;
-use self::ukey::UkeyMap;
+use self::ukey::{Learnt, UkeyMap};
 
 /// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
 pub fn now_ms() -> u64 {
@@ -107,6 +107,10 @@ pub struct Health {
     pub datapath_gone: AtomicBool,
     /// A flow was refused because another one is in its place.
     pub overlap: AtomicBool,
+    /// The kernel takes no more flows; nothing is installed until the next round has looked.
+    pub full: AtomicBool,
+    /// A handler has nothing to read from any more: the sockets have to be opened anew.
+    pub handler_ended: AtomicBool,
 }
 
 /// See the module's page.
@@ -167,16 +171,11 @@ impl Udpif {
     /// that went, or whose VLANs are others now, are forgotten.
     pub fn configure(&self, next: Snapshot) {
         let before = self.snapshot.swap(Arc::new(next));
-        let now = self.snapshot.load();
-        let mut changes = before.changes_to(&now);
-        for (old, new) in before.bridges().iter().filter_map(|b| Some((b, now.bridge(b.id)?))) {
-            // An address learned under other VLAN settings would lead packets across VLANs.
-            let stale = |bundle: &&Bundle| new.bundle(bundle.id).is_none_or(|b| !b.tags_as(bundle));
-            let stale: Vec<BundleId> = old.bundles.iter().filter(stale).map(|b| b.id).collect();
-            if !stale.is_empty() {
-                let forgotten = |key| changes.push(Dep::Fdb(new.id, key));
-                new.fdb.flush(|_, bundle| stale.contains(&bundle), forgotten);
-            }
+        let next = self.snapshot.load();
+        let mut changes = before.changes_to(&next);
+        for (bridge, bundle) in before.displaced(&next) {
+            let is_there = |_, at| at == bundle;
+            bridge.fdb.flush(is_there, |key| changes.push(Dep::Fdb(bridge.id, key)));
         }
         if !changes.is_empty() {
             self.changes.add(changes);
@@ -200,22 +199,42 @@ impl Udpif {
                     let Some(bridge) = snapshot.bridge(*id) else {
                         continue;
                     };
-                    match bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms) {
-                        Learned::New { evicted } => {
-                            let evicted = evicted.map(|key| Dep::Fdb(*id, key));
-                            self.changes.add([Dep::Fdb(*id, *key)].into_iter().chain(evicted));
-                        }
-                        Learned::Moved { .. } => self.changes.add([Dep::Fdb(*id, *key)]),
-                        Learned::Refused | Learned::Refreshed | Learned::Locked => {}
-                    }
+                    let learned = bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms);
+                    self.note_learned(*id, *key, learned);
                 }
             }
         }
     }
 
+    /// Carries out what a flow's counters say: the kernel forwarded packets from this address, the
+    /// last one at `used_ms`.
+    pub fn keep_learnt(&self, learnt: &Learnt, used_ms: u64, now_ms: u64) {
+        let snapshot = self.snapshot.load();
+        let Some(bridge) = snapshot.bridge(learnt.bridge) else {
+            return;
+        };
+        // A flow that waits for its revalidation may speak of a port that is no more.
+        if bridge.bundle(learnt.bundle).is_some_and(|b| b.includes_vlan(learnt.key.vlan)) {
+            let learned = bridge.fdb.seen(learnt.key, learnt.bundle, used_ms, now_ms);
+            self.note_learned(learnt.bridge, learnt.key, learned);
+        }
+    }
+
+    fn note_learned(&self, bridge: BridgeId, key: FdbKey, learned: Learned) {
+        match learned {
+            Learned::New { evicted } => {
+                let evicted = evicted.map(|key| Dep::Fdb(bridge, key));
+                self.changes.add([Dep::Fdb(bridge, key)].into_iter().chain(evicted));
+            }
+            Learned::Moved { .. } => self.changes.add([Dep::Fdb(bridge, key)]),
+            Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+        }
+    }
+
     /// Whether another flow may be installed.
     pub fn has_room(&self) -> bool {
-        self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+        !self.health.full.load(Ordering::Relaxed)
+            && self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
     }
 }
 
@@ -224,9 +243,9 @@ mod tests {
     use super::*;
     use crate::datapath::OdpPort;
     use crate::flow::EthAddr;
-    use crate::l2::fdb::{Fdb, FdbConfig, FdbKey};
+    use crate::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
 
     const ID: BridgeId = BridgeId(1);
 
