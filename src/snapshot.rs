@@ -221,6 +221,25 @@ impl Snapshot {
         Some((bridge, bridge.ports.get(p)?))
     }
 
+    /// Bundles of which learned addresses do not hold in `next`: they are gone, or carry other
+    /// VLANs.
+    pub fn displaced(&self, next: &Self) -> Vec<(Arc<Bridge>, BundleId)> {
+        let mut displaced = Vec::new();
+        for old in &self.bridges {
+            let Some(new) = next.bridge(old.id) else {
+                continue;
+            };
+            let carries = |bundle: &Bundle| (bundle.vlan_mode, bundle.vlan, bundle.trunks.clone());
+            for bundle in &old.bundles {
+                let after = new.bundle(bundle.id);
+                if after.is_none_or(|after| carries(after) != carries(bundle)) {
+                    displaced.push((new.clone(), bundle.id));
+                }
+            }
+        }
+        displaced
+    }
+
     /// What a flow that was translated against `self` may no longer rest on in `next`.
     pub fn changes_to(&self, next: &Self) -> Vec<Dep> {
         let mut changes = Vec::new();

@@ -25,6 +25,9 @@ use ovs_netlink::{ring::RecvRing, uapi};
 use rovs::datapath::{
     Datapath, Dispatch, DpErrorKind, DumpDetail, FlowOp, OdpPort, PortKind, RecvError,
     kernel::{KernelDatapath, KernelOptions},
+    record::Tap,
+    recording::{Head, RecordedPort, Recording},
+    replay::{Replay, Step},
 };
 use rovs::netdev::{HostDevices, KernelDevices};
 
@@ -353,4 +356,71 @@ fn the_module_is_removed_and_comes_back() {
     let again = lab.datapath();
     assert_ne!(again.families(), old, "the module's families have new ids");
     again.destroy().unwrap();
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_linux_bridge_keeps_its_ports() {
+    let lab = Lab::new(KernelOptions::default());
+    let dp = lab.datapath();
+    lab.add_device("p1");
+    run(&["ip", "link", "add", "lb0", "type", "bridge"]);
+    run(&["ip", "link", "set", "p1", "master", "lb0"]);
+    let refused = dp.port_add("p1", PortKind::Netdev, None).unwrap_err();
+    assert_eq!((refused.kind, refused.errno), (DpErrorKind::Busy, libc::EBUSY));
+    assert!(refused.remedy().contains("nomaster"), "{}", refused.remedy());
+    run(&["ip", "link", "set", "p1", "nomaster"]);
+    dp.port_add("p1", PortKind::Netdev, None).unwrap();
+    run(&["ip", "link", "del", "lb0"]);
+    dp.destroy().unwrap();
+    lab.remove_device("p1");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_recording_holds_what_the_kernel_said() {
+    let lab = Lab::new(KernelOptions::default());
+    let dp = lab.datapath();
+    lab.add_device("p1");
+    dp.port_add("p1", PortKind::Netdev, None).unwrap();
+    let tap = Tap::default();
+    let mut handlers = tap.wrap(dp.open_handlers(dp.handlers_wanted(None)).unwrap());
+    let path = std::path::Path::new("/run/recording.pcap");
+    let ports: Vec<_> = dp.ports().unwrap().iter().map(RecordedPort::from).collect();
+    let head = Head::now(&dp, "rovs", &[1, 2]);
+    tap.start(path, &head, "[bridges]", &ports, 1 << 20).unwrap();
+    let mut heard = Vec::new();
+    let mut ring = RecvRing::new(64);
+    for (_, frame) in frames::shapes() {
+        lab.inject("p1", &frame);
+        let got: usize = handlers
+            .iter_mut()
+            .map(|h| {
+                let n = h.recv(&mut ring, Duration::from_millis(300)).unwrap();
+                heard.extend(ring.iter().map(|d| d.unwrap().to_vec()));
+                n
+            })
+            .sum();
+        assert_eq!(got, 1);
+    }
+    tap.stop().unwrap();
+    let recording = Recording::parse(std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(recording.head, head);
+    let mut replay = Replay::new(recording);
+    let mut replayed = Vec::new();
+    loop {
+        match replay.step(&mut ring) {
+            Step::Batch { .. } => replayed.extend(ring.iter().map(|d| d.unwrap().to_vec())),
+            Step::Config(text) => assert_eq!(text, "[bridges]"),
+            Step::Ports(then) => assert_eq!(then, ports),
+            Step::End(reason) => {
+                assert_eq!(reason.as_deref(), Some("asked to"));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(replayed == heard, "byte for byte");
+    dp.destroy().unwrap();
+    lab.remove_device("p1");
 }

@@ -127,6 +127,11 @@ impl Switch {
         self.udpif.health.datapath_gone.load(Ordering::Relaxed)
     }
 
+    /// Whether a handler found that its socket is of no use any more, so that upcalls go unread.
+    pub fn handler_ended(&self) -> bool {
+        self.udpif.health.handler_ended.load(Ordering::Relaxed)
+    }
+
     /// Forgets a suspicion that [`Switch::is_gone`] raised and that turned out wrong.
     pub fn not_gone(&self) {
         self.udpif.health.datapath_gone.store(false, Ordering::Relaxed);

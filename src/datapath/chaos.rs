@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -62,6 +62,7 @@ pub struct Chaos {
     plan: Plan,
     calls: Arc<AtomicU64>,
     faults: Arc<AtomicU64>,
+    calm: Arc<AtomicBool>,
     control: Arc<AtomicU64>,
 }
 
@@ -72,6 +73,7 @@ impl Chaos {
             plan,
             calls: Arc::default(),
             faults: Arc::default(),
+            calm: Arc::default(),
             control: Arc::new(AtomicU64::new(plan.seed)),
         }
     }
@@ -79,6 +81,15 @@ impl Chaos {
     /// Faults so far.
     pub fn faults(&self) -> u64 {
         self.faults.load(Ordering::Relaxed)
+    }
+
+    /// Lets nothing fail by chance from now on. A datapath that is gone stays so.
+    pub fn calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     /// Puts faults between handlers and their ports.
@@ -116,7 +127,7 @@ impl Chaos {
     fn rolls(&self, odds: u16) -> bool {
         // Every call moves the shared sequence on by one.
         let state = self.control.fetch_add(GOLDEN, Ordering::Relaxed);
-        let hit = odds > 0 && mix(state) % 1000 < u64::from(odds);
+        let hit = odds > 0 && !self.is_calm() && mix(state) % 1000 < u64::from(odds);
         if hit {
             self.fault();
         }
@@ -160,7 +171,7 @@ struct ChaosPort {
 impl ChaosPort {
     fn rolls(&mut self, odds: u16) -> bool {
         // The dice are thrown whatever the odds, so that one fault's odds do not move another.
-        let hit = self.dice.next() % 1000 < u64::from(odds);
+        let hit = self.dice.next() % 1000 < u64::from(odds) && !self.chaos.is_calm();
         if hit {
             self.chaos.fault();
         }

@@ -13,7 +13,13 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::coverage::counter;
 use crate::flow::EthAddr;
+
+counter!(static LEARNED = "mac_learning_learned");
+counter!(static EXPIRED = "mac_learning_expired");
+counter!(static EVICTED = "mac_learning_evicted");
+counter!(static MOVED = "mac_learning_moved");
 
 /// A place behind which addresses are: a port or a bond, by a number that its bridge never reuses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -129,6 +135,10 @@ pub struct Fdb {
 /// Milliseconds during which a gratuitous ARP over a plain port makes those over bonds unbelieved.
 const GRAT_ARP_LOCK_MS: u64 = 5_000;
 
+/// How far the kernel's time of a flow's last packet may be off: it counts in ticks, of 10 ms at
+/// most, and rounds twice.
+const KERNEL_CLOCK_MS: u64 = 20;
+
 impl Fdb {
     /// An empty table.
     pub fn new(config: FdbConfig) -> Self {
@@ -188,14 +198,29 @@ impl Fdb {
         self.write().learn(key, bundle, grat_arp, bond, now_ms)
     }
 
-    /// Refreshes `key` if it is still behind `bundle`: packets were seen at `used_ms`.
-    pub fn refresh(&self, key: FdbKey, bundle: BundleId, used_ms: u64) {
-        let table = self.read();
-        if let Some(entry) = table.entries.get(&key)
-            && entry.bundle == bundle
+    /// Notes that the kernel alone forwarded packets of `key` that came from `bundle`, the last one
+    /// at `used_ms`. An address that was forgotten is learned again, and one known elsewhere moves
+    /// when it was clearly seen here later than there.
+    pub fn seen(&self, key: FdbKey, bundle: BundleId, used_ms: u64, now_ms: u64) -> Learned {
         {
-            entry.used_ms.fetch_max(used_ms, Ordering::Relaxed);
+            let table = self.read();
+            if !table.may_learn(key) || now_ms.saturating_sub(used_ms) >= table.config.aging_ms {
+                return Learned::Refused;
+            }
+            if let Some(entry) = table.entries.get(&key)
+                && table.alive(entry, now_ms)
+            {
+                if entry.bundle == bundle {
+                    entry.used_ms.fetch_max(used_ms, Ordering::Relaxed);
+                    return Learned::Refreshed;
+                }
+                let there_ms = entry.used_ms.load(Ordering::Relaxed);
+                if used_ms <= there_ms.saturating_add(KERNEL_CLOCK_MS) {
+                    return Learned::Refused;
+                }
+            }
         }
+        self.write().learn(key, bundle, false, false, used_ms)
     }
 
     /// Removes what has died of age; `each` sees every key removed.
@@ -218,6 +243,7 @@ impl Fdb {
             if table.entries.get(&key).is_some_and(|entry| !table.alive(entry, now_ms)) {
                 table.remove(key);
                 table.stats.expired += 1;
+                EXPIRED.add(1);
                 each(key);
             }
         }
@@ -331,6 +357,7 @@ impl Table {
             self.enqueue(key, bundle, now_ms);
             self.uncount(from);
             self.stats.moved += 1;
+            MOVED.add(1);
             return Learned::Moved { from };
         }
         let evicted =
@@ -347,6 +374,7 @@ impl Table {
         self.entries.insert(key, entry);
         self.enqueue(key, bundle, now_ms);
         self.stats.learned += 1;
+        LEARNED.add(1);
         Learned::New { evicted }
     }
 
@@ -407,6 +435,7 @@ impl Table {
             }
             self.remove(key);
             self.stats.evicted += 1;
+            EVICTED.add(1);
             return Some(key);
         }
         None

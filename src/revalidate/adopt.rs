@@ -16,11 +16,14 @@ use crate::datapath::{Datapath, DpError, DumpDetail, FlowOp, OdpPort};
 use crate::flow::{Flow, VLAN_CFI, VLAN_VID_MASK};
 use crate::l2::fdb::FdbKey;
 use crate::odp::key::{OdpKey, key_from_flow};
-use crate::odp::mask::mask_from_wildcards;
+use crate::odp::mask::minimal_key_and_mask;
 use crate::odp::ufid::Ufid;
 use crate::snapshot::{Bridge, Bundle, Port, Snapshot, VlanMode};
 use crate::upcall::Udpif;
 use crate::upcall::ukey::{DeleteReason, NewUkey, UkeyState, UkeyStats};
+use crate::vlog::{self, RateLimit};
+
+static RL: RateLimit = RateLimit::new(1, 5);
 
 /// What came of an adoption.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -142,10 +145,12 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
             if flow.ufid.is_none() { Verdict::Delete(DeleteReason::NotAdopted) } else { verdict };
         let ufid = flow.ufid.as_ref();
         // A dump shows more attributes than a put may have: the flow is told in our own words.
-        let (mut key, mut mask) = (Vec::new(), Vec::new());
+        let (mut whole, mut key, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         let support = &udpif.target.support;
-        let told = key_from_flow(&scratch.flow, support, &mut key)
-            .and_then(|()| mask_from_wildcards(&scratch.wc, &scratch.flow, support, &mut mask));
+        let told = key_from_flow(&scratch.flow, support, &mut whole).and_then(|()| {
+            let Scratch { flow, wc, .. } = &scratch;
+            minimal_key_and_mask(OdpKey(&whole), flow, wc, support, None, &mut key, &mut mask)
+        });
         let verdict = if told.is_err() { Verdict::Delete(DeleteReason::Foreign) } else { verdict };
         let op = match verdict {
             Verdict::Keep => None,
@@ -162,6 +167,13 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
         let mut done = Ok(None);
         if let Some(op) = op {
             datapath.flow_ops(&[op], &mut |_, result| done = result);
+        }
+        if let Err(error) = &done {
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "a flow of an earlier run or of somebody else: {error}; it is deleted");
+            // What forwards wrongly must not stay; what is not there any more need not go.
+            let del = FlowOp::Del { ufid: ufid.map(|ufid| &ufid.0), key: &flow.key };
+            datapath.flow_ops(&[del], &mut |_, _| ());
         }
         match (verdict, ufid) {
             (Verdict::Keep | Verdict::Modify, Some(ufid)) if done.is_ok() => {

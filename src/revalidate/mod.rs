@@ -20,12 +20,23 @@ use ovs_netlink::flow::FlowMsg;
 
 use self::adopt::Found;
 use self::decide::{Scratch, Verdict, is_idle, retranslate};
-use crate::datapath::{Datapath, DpError, DumpDetail, FlowOp, FlowTotals};
+use crate::coverage::counter;
+use crate::datapath::{Datapath, DpError, DpErrorKind, DumpDetail, FlowOp, FlowTotals};
 use crate::limits::UNKNOWN_FLOWS_MAX;
 use crate::odp::ufid::Ufid;
 use crate::upcall::changes::{Changed, Wake};
 use crate::upcall::ukey::{DeleteReason, Ukey, UkeyState, UkeyStats};
 use crate::upcall::{Udpif, now_ms};
+use crate::vlog::{self, RateLimit};
+
+counter!(static XLATE = "revalidate_xlate");
+counter!(static FLOW_DEL = "dpif_flow_del");
+counter!(static NEW_FLOW = "dumped_new_flow");
+counter!(static DUPLICATE_FLOW = "dumped_duplicate_flow");
+counter!(static MISSED = "revalidate_missed_dp_flow");
+counter!(static STATS_RESET = "ukey_invalid_stat_reset");
+
+static RL: RateLimit = RateLimit::new(1, 5);
 
 /// What the last round was like, for `upcall/show`; the control socket reads.
 #[derive(Default, Debug)]
@@ -49,6 +60,8 @@ pub struct Revalidator {
     stats: Arc<RoundStats>,
     round: u32,
     scratch: Scratch,
+    /// Flows that the kernel would not delete, to be tried again.
+    undone: Vec<(Ufid, DeleteReason)>,
 }
 
 /// A flow that is to be changed or to go, copied out of its shard.
@@ -63,7 +76,7 @@ struct Todo {
 impl Revalidator {
     /// A revalidator that has not looked yet.
     pub fn new(udpif: Arc<Udpif>, datapath: Arc<dyn Datapath>, stats: Arc<RoundStats>) -> Self {
-        Self { udpif, datapath, stats, round: 0, scratch: Scratch::default() }
+        Self { udpif, datapath, stats, round: 0, scratch: Scratch::default(), undone: Vec::new() }
     }
 
     /// Works until [`Changes::stop`](crate::upcall::changes::Changes::stop).
@@ -103,12 +116,14 @@ impl Revalidator {
         if error.is_gone() {
             self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
         } else {
-            tracing::warn!(target: "ofproto_dpif_upcall", "revalidation: {error}");
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "revalidation: {error}; {}", error.remedy());
         }
     }
 
     /// Translates the flows that rest on what changed once more.
     pub fn apply_changes(&mut self, changed: &Changed, now_ms: u64) {
+        self.finish_undone(now_ms);
         if changed.flush {
             self.purge(now_ms);
         }
@@ -169,12 +184,13 @@ impl Revalidator {
             }
         }
         self.udpif.counters.retranslated.fetch_add(looked, Ordering::Relaxed);
+        XLATE.add(looked);
         self.stats.last_change_flows.store(looked, Ordering::Relaxed);
         self.carry_out(&todo, now_ms);
     }
 
     /// Has the kernel do what was decided.
-    fn carry_out(&self, todo: &[Todo], now_ms: u64) {
+    fn carry_out(&mut self, todo: &[Todo], now_ms: u64) {
         let ops: Vec<FlowOp<'_>> = todo
             .iter()
             .map(|todo| match &todo.actions {
@@ -198,29 +214,37 @@ impl Revalidator {
                     counters.modified.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
-                Err(error) if error.errno == libc::ENOENT => {
+                Err(error) if error.kind == DpErrorKind::NoSuchFlow => {
                     self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
                 }
                 Err(error) => {
                     self.note_failure(&error);
-                    failed.push((todo.ufid, todo.actions.is_some()));
+                    failed.push((todo.ufid, todo.reason, todo.actions.is_some()));
                 }
             }
         });
         // A flow that could not be changed must not stay as it was; one that could not be deleted
-        // is tried again when the next round finds it.
-        for (ufid, was_modify) in failed {
-            if let Some(ukey) = self.udpif.ukeys.shard(&ufid).get_mut(&ufid) {
-                ukey.state = UkeyState::Operational;
-            }
-            if was_modify {
-                self.delete([(ufid, DeleteReason::Changed)], now_ms);
-            }
+        // stays marked, and is tried again.
+        let mut unchanged = Vec::new();
+        for (ufid, reason, was_modify) in failed {
+            let list = if was_modify { &mut unchanged } else { &mut self.undone };
+            list.push((ufid, reason));
+        }
+        if !unchanged.is_empty() {
+            self.delete(unchanged, now_ms);
+        }
+    }
+
+    /// Tries once more what the kernel refused.
+    fn finish_undone(&mut self, now_ms: u64) {
+        let undone = std::mem::take(&mut self.undone);
+        if !undone.is_empty() {
+            self.delete(undone, now_ms);
         }
     }
 
     /// Deletes flows from the kernel, their last counters credited.
-    fn delete(&self, flows: impl IntoIterator<Item = (Ufid, DeleteReason)>, now_ms: u64) {
+    fn delete(&mut self, flows: impl IntoIterator<Item = (Ufid, DeleteReason)>, now_ms: u64) {
         let todo: Vec<Todo> = flows
             .into_iter()
             .filter_map(|(ufid, reason)| {
@@ -240,14 +264,19 @@ impl Revalidator {
             return;
         };
         if let Some(totals) = totals {
-            self.credit(&mut ukey, totals_to_stats(&totals));
+            self.credit(&mut ukey, totals_to_stats(&totals), now_ms);
         }
+        FLOW_DEL.add(1);
         self.udpif.counters.deleted.fetch_add(1, Ordering::Relaxed);
         self.udpif.history.note(&ukey, reason, now_ms);
     }
 
     /// Takes new counters of a flow and passes on what they mean.
-    fn credit(&self, ukey: &mut Ukey, stats: UkeyStats) {
+    fn credit(&self, ukey: &mut Ukey, stats: UkeyStats, now_ms: u64) {
+        if stats.packets < ukey.stats.packets {
+            STATS_RESET.add(1);
+        }
+
         let packets = stats.packets.saturating_sub(ukey.stats.packets);
         let bytes = stats.bytes.saturating_sub(ukey.stats.bytes);
         ukey.stats = stats;
@@ -257,10 +286,8 @@ impl Revalidator {
         if let Some(rule) = &ukey.rule {
             rule.credit(packets, bytes);
         }
-        if let Some(learnt) = ukey.learnt
-            && let Some(bridge) = self.udpif.snapshot.load().bridge(learnt.bridge)
-        {
-            bridge.fdb.refresh(learnt.key, learnt.bundle, stats.used_ms);
+        if let Some(learnt) = &ukey.learnt {
+            self.udpif.keep_learnt(learnt, stats.used_ms, now_ms);
         }
     }
 
@@ -269,6 +296,7 @@ impl Revalidator {
     /// # Errors
     /// When the kernel's flows cannot be listed; nothing is deleted then.
     pub fn make_round(&mut self, now_ms: u64) -> Result<(), DpError> {
+        self.finish_undone(now_ms);
         self.round = self.round.wrapping_add(1);
         let begun = Instant::now();
         let mut idle = Vec::new();
@@ -282,7 +310,8 @@ impl Revalidator {
         datapath.flow_dump(DumpDetail::Terse, &mut |flow| {
             seen += 1;
             let ufid = flow.ufid.map(Ufid);
-            let Some(ufid) = ufid.filter(|ufid| self.saw(ufid, flow)) else {
+            let Some(ufid) = ufid.filter(|ufid| self.saw(ufid, flow, now_ms)) else {
+                NEW_FLOW.add(1);
                 if unknown.len() < UNKNOWN_FLOWS_MAX {
                     unknown.push((ufid, flow.key.map(<[u8]>::to_vec)));
                 }
@@ -306,16 +335,20 @@ impl Revalidator {
         self.delete(idle, now_ms);
         self.sweep(now_ms);
         self.meet(&unknown, now_ms);
+        self.udpif.health.full.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes what a dump says of a flow; false if there is no ukey for it.
-    fn saw(&self, ufid: &Ufid, flow: &FlowMsg<'_>) -> bool {
+    fn saw(&self, ufid: &Ufid, flow: &FlowMsg<'_>, now_ms: u64) -> bool {
         let counts = flow.stats.unwrap_or_default();
         let mut shard = self.udpif.ukeys.shard(ufid);
         let Some(ukey) = shard.get_mut(ufid) else {
             return false;
         };
+        if ukey.seen_round == self.round {
+            DUPLICATE_FLOW.add(1);
+        }
         ukey.seen_round = self.round;
         let stats = UkeyStats {
             packets: counts.packets,
@@ -323,7 +356,7 @@ impl Revalidator {
             used_ms: flow.used_ms.unwrap_or(0),
             tcp_flags: flow.tcp_flags.unwrap_or(0),
         };
-        self.credit(ukey, stats);
+        self.credit(ukey, stats, now_ms);
         true
     }
 
@@ -341,7 +374,7 @@ impl Revalidator {
         // A dump may pass over a flow when the table is resized under it: the kernel is asked.
         for ufid in gone {
             match self.datapath.flow_get(&ufid.0, &mut |_| ()) {
-                Ok(true) => {}
+                Ok(true) => MISSED.add(1),
                 Ok(false) => self.forget(&ufid, DeleteReason::Gone, None, now_ms),
                 Err(error) => self.note_failure(&error),
             }
@@ -378,19 +411,20 @@ impl Revalidator {
         }
         if !found.is_empty() {
             let adopted = adopt::adopt(&self.udpif, &*self.datapath, &found, now_ms);
-            tracing::debug!(target: "ofproto_dpif_upcall", "unknown flows: {adopted:?}");
+            vlog::limited!(INFO, target: "ofproto_dpif_upcall", &RL,
+                "flows that somebody else installed: {} kept, {} changed, {} deleted",
+                adopted.kept, adopted.modified, adopted.deleted);
         }
     }
 
-    /// Deletes every flow that we know, for `revalidator/purge` and before a datapath goes.
-    pub fn purge(&self, now_ms: u64) {
-        let all: Vec<(Ufid, DeleteReason)> = self
-            .udpif
-            .ukeys
-            .shards()
-            .flat_map(|shard| shard.iter().map(|ukey| ukey.ufid).collect::<Vec<_>>())
-            .map(|ufid| (ufid, DeleteReason::Flushed))
-            .collect();
+    /// Deletes every flow that the kernel has and we know, for `revalidator/purge` and before a
+    /// datapath goes.
+    pub fn purge(&mut self, now_ms: u64) {
+        let mut all = Vec::new();
+        for shard in self.udpif.ukeys.shards() {
+            let there = shard.iter().filter(|ukey| ukey.state == UkeyState::Operational);
+            all.extend(there.map(|ukey| (ukey.ufid, DeleteReason::Flushed)));
+        }
         self.delete(all, now_ms);
     }
 }

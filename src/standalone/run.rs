@@ -145,16 +145,20 @@ impl Running {
     fn reload(&mut self) {
         match load(&self.file) {
             Ok(config) => {
-                tracing::info!(target: "bridge", "{}: read again", self.file.display());
                 self.config = config;
                 if let Some(switch) = &*self.current.borrow() {
                     switch.set_bounds(&self.config.settings);
                 }
-                self.reconcile_or_note();
+                match self.reconcile() {
+                    Ok(()) => tracing::info!(
+                        target: "bridge", "{}: configuration applied", self.file.display()
+                    ),
+                    Err(error) => self.note_failure(&error),
+                }
             }
             Err(error) => tracing::error!(
                 target: "bridge",
-                "{}; the running configuration stays", refusal(&self.file, &error)
+                "{}: configuration refused, the running one stays: {error}", self.file.display()
             ),
         }
     }
@@ -179,6 +183,9 @@ impl Running {
         self.log_missing(report.missing);
         switch.configure(snapshot, changes);
         self.set_bridge_addresses();
+        if self.failure.take().is_some() {
+            tracing::info!(target: "dpif", "datapath {DATAPATH} is in order again");
+        }
         Ok(())
     }
 
@@ -263,6 +270,14 @@ impl Running {
             self.note_failure(&error);
             return;
         }
+        if self.current.borrow().as_ref().is_some_and(Switch::handler_ended) {
+            tracing::error!(
+                target: "dpif",
+                "datapath {DATAPATH}: an upcall socket ended; the datapath is opened again"
+            );
+            self.give_up();
+            return;
+        }
         let now = devices();
         if now != self.devices {
             self.reconcile_or_note();
@@ -277,9 +292,14 @@ impl Running {
         }
         self.failure = Some(text);
         if error.is_gone() {
-            self.port_watch = PortWatch::default();
-            drop(self.current.borrow_mut().take());
+            self.give_up();
         }
+    }
+
+    /// Lets go of the datapath; the next tick opens it again.
+    fn give_up(&mut self) {
+        self.port_watch = PortWatch::default();
+        drop(self.current.borrow_mut().take());
     }
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.

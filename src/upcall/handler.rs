@@ -15,6 +15,14 @@ use super::worker::Worker;
 use super::{Udpif, now_ms};
 use crate::datapath::{OdpPort, RecvError, SendError, UpcallPort};
 use crate::limits::{FAIR_QUEUE_MAX, UPCALL_BATCH};
+use crate::vlog::{self, RateLimit};
+
+/// A socket that overflows is told of once in ten seconds.
+static OVERFLOW_RL: RateLimit = RateLimit::new(6, 1);
+static RL: RateLimit = RateLimit::new(1, 5);
+
+/// How long a handler leaves a socket alone that gives an error.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a handler waits for upcalls before it looks whether it shall stop.
 const WAIT: Duration = Duration::from_millis(200);
@@ -53,7 +61,7 @@ impl Handler {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.turn(WAIT) {
                 tracing::warn!(target: "ofproto_dpif_upcall", "upcall socket is gone: {error}");
-                self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
+                self.udpif.health.handler_ended.store(true, Ordering::Relaxed);
                 return;
             }
         }
@@ -91,6 +99,17 @@ impl Handler {
             Ok(read) => Ok(read),
             Err(RecvError::Overrun) => {
                 self.udpif.counters.overruns.fetch_add(1, Ordering::Relaxed);
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &OVERFLOW_RL,
+                    "overflow of an upcall socket (ENOBUFS): the kernel lost packets of new flows; \
+                     upcall/ports shows the port that opens the most");
+                Ok(0)
+            }
+            Err(RecvError::Io(libc::EINTR | libc::EAGAIN)) => Ok(0),
+            Err(error @ RecvError::Io(_)) => {
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                    "{error}; trying again");
+                self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
+                std::thread::sleep(PAUSE);
                 Ok(0)
             }
             Err(RecvError::Truncated(_)) => {
@@ -121,7 +140,8 @@ impl Handler {
                 Ok(datagram) => self.worker.decide(datagram),
                 Err(error) => {
                     self.udpif.counters.bad.fetch_add(1, Ordering::Relaxed);
-                    tracing::debug!(target: "ofproto_dpif_upcall", "upcall not read: {error}");
+                    vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
+                        "upcall not read: {error}");
                 }
             }
         }
@@ -162,7 +182,8 @@ impl Handler {
                 worker.settle();
             }
             Err(error) => {
-                tracing::warn!(target: "ofproto_dpif_upcall", "flows not sent: {error}");
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                    "flows and packets not sent to the kernel: {error}; they are dropped");
                 self.worker.send_failed(send_errno(&error));
             }
         }

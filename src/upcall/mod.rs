@@ -26,16 +26,16 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::datapath::FamilyIds;
-use crate::l2::fdb::Learned;
+use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
-use crate::snapshot::{Dep, Snapshot};
+use crate::snapshot::{BridgeId, Dep, Snapshot};
 use crate::xlate::Effect;
 
 use self::changes::Changes;
 use self::history::History;
 use self::ports::PortCounters;
-use self::ukey::UkeyMap;
+use self::ukey::{Learnt, UkeyMap};
 
 /// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
 pub fn now_ms() -> u64 {
@@ -107,6 +107,10 @@ pub struct Health {
     pub datapath_gone: AtomicBool,
     /// A flow was refused because another one is in its place.
     pub overlap: AtomicBool,
+    /// The kernel takes no more flows; nothing is installed until the next round has looked.
+    pub full: AtomicBool,
+    /// A handler has nothing to read from any more: the sockets have to be opened anew.
+    pub handler_ended: AtomicBool,
 }
 
 /// See the module's page.
@@ -166,7 +170,12 @@ impl Udpif {
     /// Takes another configuration and has the flows that it touches looked at.
     pub fn configure(&self, next: Snapshot) {
         let before = self.snapshot.swap(Arc::new(next));
-        let changes = before.changes_to(&self.snapshot.load());
+        let next = self.snapshot.load();
+        let mut changes = before.changes_to(&next);
+        for (bridge, bundle) in before.displaced(&next) {
+            let is_there = |_, at| at == bundle;
+            bridge.fdb.flush(is_there, |key| changes.push(Dep::Fdb(bridge.id, key)));
+        }
         if !changes.is_empty() {
             self.changes.add(changes);
         }
@@ -189,21 +198,41 @@ impl Udpif {
                     let Some(bridge) = snapshot.bridge(*id) else {
                         continue;
                     };
-                    match bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms) {
-                        Learned::New { evicted } => {
-                            let evicted = evicted.map(|key| Dep::Fdb(*id, key));
-                            self.changes.add([Dep::Fdb(*id, *key)].into_iter().chain(evicted));
-                        }
-                        Learned::Moved { .. } => self.changes.add([Dep::Fdb(*id, *key)]),
-                        Learned::Refused | Learned::Refreshed | Learned::Locked => {}
-                    }
+                    let learned = bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms);
+                    self.note_learned(*id, *key, learned);
                 }
             }
         }
     }
 
+    /// Carries out what a flow's counters say: the kernel forwarded packets from this address, the
+    /// last one at `used_ms`.
+    pub fn keep_learnt(&self, learnt: &Learnt, used_ms: u64, now_ms: u64) {
+        let snapshot = self.snapshot.load();
+        let Some(bridge) = snapshot.bridge(learnt.bridge) else {
+            return;
+        };
+        // A flow that waits for its revalidation may speak of a port that is no more.
+        if bridge.bundle(learnt.bundle).is_some_and(|b| b.includes_vlan(learnt.key.vlan)) {
+            let learned = bridge.fdb.seen(learnt.key, learnt.bundle, used_ms, now_ms);
+            self.note_learned(learnt.bridge, learnt.key, learned);
+        }
+    }
+
+    fn note_learned(&self, bridge: BridgeId, key: FdbKey, learned: Learned) {
+        match learned {
+            Learned::New { evicted } => {
+                let evicted = evicted.map(|key| Dep::Fdb(bridge, key));
+                self.changes.add([Dep::Fdb(bridge, key)].into_iter().chain(evicted));
+            }
+            Learned::Moved { .. } => self.changes.add([Dep::Fdb(bridge, key)]),
+            Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+        }
+    }
+
     /// Whether another flow may be installed.
     pub fn has_room(&self) -> bool {
-        self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+        !self.health.full.load(Ordering::Relaxed)
+            && self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
     }
 }

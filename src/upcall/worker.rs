@@ -28,6 +28,20 @@ use crate::xlate::{XlateIn, XlateOut, translate};
 use super::Udpif;
 use super::ports::PortCount;
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
+use crate::coverage::counter;
+use crate::vlog::{self, RateLimit};
+
+counter!(static FLOW_PUT = "dpif_flow_put");
+counter!(static FLOW_PUT_ERROR = "dpif_flow_put_error");
+counter!(static EXECUTE = "dpif_execute");
+counter!(static EXECUTE_ERROR = "dpif_execute_error");
+counter!(static DUPLICATE = "handler_duplicate_upcall");
+counter!(static LIMIT_HIT = "upcall_flow_limit_hit");
+
+/// What a packet can bring about is logged at the peer's rate.
+static RL: RateLimit = RateLimit::new(1, 5);
+/// That there is no room is told once in ten minutes.
+static FULL_RL: RateLimit = RateLimit::new(1, 1);
 
 /// An upcall of this batch that was translated, to be found again by an equal key.
 struct Decided {
@@ -121,7 +135,8 @@ impl Worker {
                 Ok(message) => self.decide_message(&message),
                 Err(error) => {
                     count(&self.udpif.counters.bad);
-                    tracing::debug!(target: "ofproto_dpif_upcall", "bad netlink message: {error}");
+                    vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
+                        "bad netlink message: {error}");
                 }
             }
         }
@@ -178,11 +193,13 @@ impl Worker {
         match OdpKey(upcall.key).to_flow(vlans, &mut self.flow) {
             Ok(Fitness::Perfect | Fitness::TooMuch) => {}
             Ok(fitness) => {
-                tracing::debug!(target: "ofproto_dpif_upcall", "odd upcall key: {fitness:?}");
+                vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
+                    "odd upcall key: {fitness:?}");
                 return false;
             }
             Err(error) => {
-                tracing::debug!(target: "ofproto_dpif_upcall", "bad upcall key: {error}");
+                vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
+                    "bad upcall key: {error}");
                 return false;
             }
         }
@@ -223,7 +240,8 @@ impl Worker {
             &mut self.mask,
         );
         if let Err(error) = encoded {
-            tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a megaflow: {error}");
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "cannot encode a megaflow: {error}");
             return;
         }
         self.name.clear();
@@ -244,10 +262,19 @@ impl Worker {
         let mut shard = udpif.ukeys.shard(&ufid);
         if shard.get(&ufid).is_some() {
             count(&udpif.counters.duplicates);
+            DUPLICATE.add(1);
             return;
         }
         if !udpif.has_room() {
             count(&udpif.counters.over_limit);
+            LIMIT_HIT.add(1);
+            drop(shard);
+            let limit = udpif.settings.flow_limit.load(Ordering::Relaxed);
+            if udpif.ukeys.len() >= limit {
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &FULL_RL,
+                    "limit of {limit} flows reached: packets of further flows are forwarded one by \
+                     one; raise flow-limit, or find the port that opens so many (upcall/ports)");
+            }
             return;
         }
         shard.insert(&new);
@@ -269,10 +296,12 @@ impl Worker {
         match put.append(&mut self.messages, family, MsgFlags::empty(), seq) {
             Ok(()) => {
                 count(&udpif.counters.installed);
+                FLOW_PUT.add(1);
                 self.puts.push(Put { message, ufid });
             }
             Err(error) => {
-                tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode a put: {error}");
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                    "cannot encode a put: {error}");
                 udpif.ukeys.shard(&ufid).remove(&ufid);
             }
         }
@@ -296,9 +325,11 @@ impl Worker {
         };
         let family = self.udpif.target.families.packet;
         let seq = self.next_seq.wrapping_add(self.messages.count() as u32);
+        EXECUTE.add(1);
         if let Err(error) = execute.append(&mut self.messages, family, MsgFlags::empty(), seq) {
             count(&self.udpif.counters.execute_failed);
-            tracing::debug!(target: "ofproto_dpif_upcall", "cannot encode an execute: {error}");
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "cannot encode an execute: {error}");
         }
     }
 
@@ -323,8 +354,13 @@ impl Worker {
             }
             None => {
                 count(&self.udpif.counters.execute_failed);
+                EXECUTE_ERROR.add(1);
                 if errno == libc::ENODEV {
                     self.udpif.health.datapath_gone.store(true, Ordering::Relaxed);
+                } else {
+                    vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                        "the kernel refused to forward a packet: {}; it is dropped",
+                        nix::errno::Errno::from_raw(errno).desc());
                 }
             }
         }
@@ -333,6 +369,7 @@ impl Worker {
     fn put_refused(&self, ufid: Ufid, errno: i32) {
         let udpif = &self.udpif;
         count(&udpif.counters.refused);
+        FLOW_PUT_ERROR.add(1);
         if let Some(ukey) = udpif.ukeys.shard(&ufid).remove(&ufid) {
             udpif.history.note(&ukey, DeleteReason::Refused(errno), self.now_ms);
         }
@@ -341,7 +378,17 @@ impl Worker {
             // finds it, and adopts or deletes it.
             libc::EEXIST => udpif.health.overlap.store(true, Ordering::Relaxed),
             libc::ENODEV => udpif.health.datapath_gone.store(true, Ordering::Relaxed),
-            _ => {}
+            libc::ENOSPC => {
+                udpif.health.full.store(true, Ordering::Relaxed);
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &FULL_RL,
+                    "the kernel's flow table is full ({}): packets of further flows are forwarded \
+                     one by one; lower flow-limit or max-idle", nix::errno::Errno::from_raw(errno).desc());
+            }
+            // The send failed as a whole, and its sender has said so.
+            libc::ENOBUFS => {}
+            _ => vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "the kernel refused a flow: {}; its packets are forwarded one by one, \
+                 ovs-appctl vlog/set ofproto_dpif_upcall:dbg tells more", nix::errno::Errno::from_raw(errno).desc()),
         }
     }
 

@@ -41,11 +41,15 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
     ctx.deps.push(Dep::Fdb(bridge.id, dst));
     // The source is learned before the destination is looked up, which shows when they are one.
     let known = if dst == src { Some(in_bundle.id) } else { bridge.fdb.lookup(dst, ctx.now_ms) };
-    let Some(out_bundle) = known.and_then(|id| bridge.bundle(id)) else {
+    let known = known.and_then(|id| bridge.bundle(id));
+    // Where a reconfigured port's address was learned may be out of the VLAN since.
+    if let Some(bundle) = known {
+        ctx.deps.push(Dep::Bundle(bridge.id, bundle.id));
+    }
+    let Some(out_bundle) = known.filter(|bundle| bundle.includes_vlan(tags.vid())) else {
         ctx.report(|| format!("no learned address {dl_dst} in VLAN {}, flooding", tags.vid()));
         return flood(ctx, in_bundle, tags);
     };
-    ctx.deps.push(Dep::Bundle(bridge.id, out_bundle.id));
     ctx.report(|| format!("{dl_dst} in VLAN {} is behind {}", tags.vid(), out_bundle.name));
     if out_bundle.id == in_bundle.id {
         return Err(DropReason::DestinationIsSource);

@@ -16,6 +16,8 @@ struct Tag {
     tpid: u16,
     vid: u16,
     pcp: u16,
+    /// Came in behind another one: a header whatever it holds, for nobody has read it.
+    is_inner: bool,
 }
 
 /// The tags of a packet while it is in the bridge, the outermost being the VLAN it is switched in.
@@ -25,13 +27,17 @@ pub(super) struct Tags([Tag; 2]);
 impl Tags {
     fn of(vlans: &VlanStack) -> Self {
         let mut tags = Self::default();
-        for (tag, header) in tags.0.iter_mut().zip(vlans) {
+        for (n, (tag, header)) in tags.0.iter_mut().zip(vlans).enumerate() {
             let tci = header.tci.get();
             if tci & VLAN_CFI == 0 {
                 break;
             }
-            *tag =
-                Tag { tpid: header.tpid.get(), vid: tci & VLAN_VID_MASK, pcp: tci & VLAN_PCP_MASK };
+            *tag = Tag {
+                tpid: header.tpid.get(),
+                vid: tci & VLAN_VID_MASK,
+                pcp: tci & VLAN_PCP_MASK,
+                is_inner: n > 0,
+            };
         }
         tags
     }
@@ -57,7 +63,8 @@ impl Tags {
         let mut out = *vlans;
         for (header, tag) in out.iter_mut().zip(self.0) {
             let mut tci = tag.vid | tag.pcp;
-            if tci != 0 || (priority_tags == PriorityTags::Always && tag.tpid != 0) {
+            if tci != 0 || tag.is_inner || (priority_tags == PriorityTags::Always && tag.tpid != 0)
+            {
                 tci |= VLAN_CFI;
                 header.tpid = Be16::new(if tag.tpid == 0 { ETH_TYPE_VLAN } else { tag.tpid });
             } else {

@@ -516,6 +516,10 @@ impl<'a> Table<'a> {
             if self.present & bits(&[attr.kind]) != 0 {
                 return Err(Refusal::invalid("duplicate key attribute"));
             }
+            // Shown in the mask of every flow, and so taken as well.
+            if lax && attr.kind == uapi::OVS_KEY_ATTR_TUNNEL && attr.value == NO_TUNNEL_MASK {
+                continue;
+            }
             if !length_fits(attr.kind, attr.value.len()) {
                 return Err(Refusal::invalid("key attribute has an unexpected length"));
             }
@@ -733,6 +737,9 @@ fn ether_type(at: &[u8]) -> (u16, &[u8]) {
 fn bits(kinds: &[u16]) -> u64 {
     kinds.iter().fold(0, |set, &kind| set | 1u64.wrapping_shl(kind.into()))
 }
+
+/// A TTL attribute of value 0, padded.
+const NO_TUNNEL_MASK: [u8; 8] = [5, 0, uapi::OVS_TUNNEL_KEY_ATTR_TTL as u8, 0, 0, 0, 0, 0];
 
 fn length_fits(kind: u16, len: usize) -> bool {
     let expected = match kind {

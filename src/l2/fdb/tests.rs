@@ -29,8 +29,7 @@ fn learns_refreshes_and_moves() {
 fn ages_from_the_last_use() {
     let fdb = small(10);
     fdb.learn(key(0, 1), A, false, false, 0);
-    fdb.refresh(key(0, 1), A, 200_000);
-    fdb.refresh(key(0, 1), B, 400_000);
+    assert_eq!(fdb.seen(key(0, 1), A, 200_000, 200_100), Learned::Refreshed);
     assert_eq!(fdb.lookup(key(0, 1), 499_999), Some(A));
     assert_eq!(fdb.lookup(key(0, 1), 500_000), None);
     let mut gone = Vec::new();
@@ -43,6 +42,27 @@ fn ages_from_the_last_use() {
 }
 
 #[test]
+fn what_the_kernel_saw_counts_when_it_is_clearly_younger() {
+    let fdb = small(10);
+    fdb.learn(key(0, 1), B, false, false, 1_000);
+    assert_eq!(fdb.seen(key(0, 1), A, 900, 1_100), Learned::Refused);
+    assert_eq!(
+        fdb.seen(key(0, 1), A, 1_020, 1_100),
+        Learned::Refused,
+        "the kernel's clock is coarse"
+    );
+    assert_eq!(fdb.seen(key(0, 1), A, 1_050, 1_100), Learned::Moved { from: B });
+    // Forgotten, as by fdb/flush: traffic that the kernel forwards brings it back.
+    fdb.flush(|_, _| true, |_| ());
+    assert_eq!(fdb.seen(key(0, 1), A, 1_060, 1_200), Learned::New { evicted: None });
+    // Died of age and not collected yet: those who read its absence must hear.
+    assert_eq!(fdb.lookup(key(0, 1), 400_000), None);
+    assert_eq!(fdb.seen(key(0, 1), A, 399_000, 400_000), Learned::New { evicted: None });
+    assert_eq!(fdb.lookup(key(0, 1), 400_000), Some(A));
+    assert_eq!(fdb.seen(key(0, 2), A, 1_000, 900_000), Learned::Refused, "too long ago");
+}
+
+#[test]
 fn the_greediest_port_pays() {
     let fdb = small(10);
     for n in 0..2 {
@@ -52,7 +72,7 @@ fn the_greediest_port_pays() {
         fdb.learn(key(0, n), B, false, false, u64::from(n));
     }
     // B's oldest has been used since, so it is the second oldest that goes.
-    fdb.refresh(key(0, 100), B, 500);
+    assert_eq!(fdb.seen(key(0, 100), B, 500, 500), Learned::Refreshed);
     let learned = fdb.learn(key(0, 3), A, false, false, 600);
     assert_eq!(learned, Learned::New { evicted: Some(key(0, 101)) });
     assert_eq!(fdb.lookup(key(0, 0), 600), Some(A));
