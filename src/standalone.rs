@@ -69,18 +69,25 @@ pub enum ConfigError {
 /// # Errors
 /// As [`ConfigError`] says.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    parse(&read(path)?)
+}
+
+/// Reads the text of the file at `path`.
+///
+/// # Errors
+/// As [`ConfigError`] says.
+pub fn read(path: &Path) -> Result<String, ConfigError> {
     let meta = std::fs::metadata(path).map_err(|e| ConfigError::Read(e.to_string()))?;
     if meta.len() > CONFIG_FILE_MAX {
         return Err(ConfigError::TooLarge);
     }
     let bytes = std::fs::read(path).map_err(|e| ConfigError::Read(e.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
+    String::from_utf8(bytes).map_err(|e| {
         let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let good = String::from_utf8_lossy(good).into_owned();
         let (line, column) = position(&good, good.len());
         ConfigError::Wrong { line, column, message: "not UTF-8 text".to_owned() }
-    })?;
-    parse(&text)
+    })
 }
 
 /// Checks a configuration given as text.

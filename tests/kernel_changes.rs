@@ -5,7 +5,7 @@ mod kernel;
 use std::time::Duration;
 
 use kernel::bridge::{Port, Setup};
-use kernel::daemon::{Daemon, dp_stats};
+use kernel::daemon::{Daemon, REFUSED, dp_stats};
 use kernel::frames::{announce, udp_frame};
 use kernel::inject::Injector;
 use kernel::netns::Host;
@@ -68,14 +68,13 @@ fn an_invalid_file_is_refused_and_nothing_changes() {
     for broken in
         ["[bridge.br0.port.v1]\ntag = 4096\n", "[bridge.br0\n", "[bridge.br0]\ntagg = 1\n"]
     {
-        let before = daemon.log().matches("configuration refused").count();
+        let before = daemon.log().matches(REFUSED).count();
         std::fs::write(&file, broken).expect("write the configuration");
         kill(daemon.pid(), Signal::SIGHUP).expect("daemon runs");
         let line = wait_for("the file to be refused", LONG, || {
             let log = daemon.log();
-            (log.matches("configuration refused").count() > before).then(|| {
-                log.lines().rfind(|l| l.contains("configuration refused")).map(str::to_string)
-            })
+            (log.matches(REFUSED).count() > before)
+                .then(|| log.lines().rfind(|l| l.contains(REFUSED)).map(str::to_string))
         });
         let line = line.expect("just found");
         assert!(

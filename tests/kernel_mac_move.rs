@@ -49,7 +49,7 @@ fn traffic_follows_and_only_its_flows_are_translated_again() {
 
     let ping = Ping::start(&hosts[0], &hosts[1].ipv4(), 300, 10);
     std::thread::sleep(Duration::from_millis(1000));
-    let before = daemon.coverage("revalidate_xlate");
+    let before = daemon.retranslated();
     // h2 falls silent without its link going down, and h3 takes its addresses over.
     let mac = text(hosts[1].mac());
     hosts[1].exec(&["sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1"]);
@@ -65,7 +65,7 @@ fn traffic_follows_and_only_its_flows_are_translated_again() {
     }
     let result = ping.finish();
     std::thread::sleep(Duration::from_millis(1000));
-    let translated = daemon.coverage("revalidate_xlate") - before;
+    let translated = daemon.retranslated() - before;
     println!("{others} other flows; lost {} of 300; re-translated {translated}", result.lost());
 
     let mut entry = daemon.appctl(&["fdb/show", "br0"]);

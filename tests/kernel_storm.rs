@@ -155,6 +155,9 @@ fn a_quiet_neighbour_is_answered_in_the_storm() {
         let bad = account(port, "dropped:") + account(port, "lost:");
         assert_eq!(bad, 0, "{port} paid for v1:\n{}", ours.ports);
     }
-    let lost: u64 = ["v1", "v2", "v3", "v4"].iter().map(|p| account(p, "lost:")).sum();
-    assert!(lost >= ours.lost, "{} lost, {lost} accounted:\n{}", ours.lost, ours.ports);
+    // Which port a lost upcall came from is told by the kernel since Linux 6.2.
+    if !ours.ports.contains("lost:?") {
+        let lost: u64 = ["v1", "v2", "v3", "v4"].iter().map(|p| account(p, "lost:")).sum();
+        assert!(lost >= ours.lost, "{} lost, {lost} accounted:\n{}", ours.lost, ours.ports);
+    }
 }

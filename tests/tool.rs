@@ -102,6 +102,11 @@ fn switch(registry: &Registry) {
         Ok(json!({"name": "system@ovs-system", "ports": [
             port(0, "ovs-system", "internal"), port(2, "veth0", "system")]}))
     });
+    registry.register("record/start", "", 1..=1, |call| match call.arg(0) {
+        Some(file) if file.starts_with('/') => Ok(()),
+        other => Err(CommandError(format!("not absolute: {other:?}"))),
+    });
+    registry.register("record/stop", "", 0..=0, |_| Ok("100 bytes"));
     registry.register("upcall/ports", "", 0..=0, |_| {
         Ok(json!([{"port": "veth0", "asked": 7, "served": 5, "dropped": 2}]))
     });
@@ -216,6 +221,14 @@ fn top_tells_rates_between_samples() {
         assert_eq!(sample["heaviest"][0]["ufid"], "ufid:2");
         assert_eq!(sample["lost_per_s"], 0.5);
     }
+}
+
+#[test]
+fn record_begins_and_ends() {
+    let fake = Fake::start(switch);
+    assert_eq!(stdout(fake.rovs(&["record", "x.pcap", "--duration", "0.1"])), "100 bytes\n");
+    let (code, _, err) = texts(fake.rovs(&["record", "x.pcap", "--duration", "soon"]));
+    assert_eq!(code, Some(2), "{err}");
 }
 
 #[test]

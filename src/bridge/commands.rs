@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::features;
 use super::switch::Switch;
 use super::text::{FlowText, dump_json, dump_line, in_port, port_names};
+use crate::datapath::record::Summary;
 use crate::datapath::{Datapath, DumpDetail, OdpPort, PortKind};
 use crate::odp::format::Style;
 use crate::odp::ufid::Ufid;
@@ -67,6 +68,8 @@ pub fn register(registry: &Registry, current: &Current) {
         Ok(().into())
     });
     add("flow/history", "[count]", 0..=1, flow_history);
+    add("record/start", "file", 1..=1, record_start);
+    add("record/stop", "", 0..=0, record_stop);
 
     let later = |name: &str, usage: &str, args, run: fn(&Job, &Call) -> Answer| {
         let current = current.clone();
@@ -153,6 +156,7 @@ fn fdb_flush(switch: &Switch, call: Call) -> Answer {
         bridge.fdb.flush(|_, _| true, |key| changes.push(Dep::Fdb(bridge.id, key)));
     }
     switch.udpif.changes.add(changes);
+    switch.note_state();
     Ok("table successfully flushed\n".into())
 }
 
@@ -368,6 +372,7 @@ fn set_megaflows(switch: &Switch, on: bool) -> Answer {
     switch.udpif.settings.megaflows.store(on, Ordering::Relaxed);
     // Flows with the other kind of mask go; their packets come up again.
     switch.udpif.changes.flush();
+    switch.note_state();
     Ok(if on { "megaflows enabled\n" } else { "megaflows disabled\n" }.into())
 }
 
@@ -375,7 +380,35 @@ fn set_flow_limit(switch: &Switch, call: Call) -> Answer {
     let limit = call.arg(0).and_then(|arg| arg.parse().ok());
     let limit: usize = limit.ok_or_else(|| error("invalid flow limit"))?;
     switch.udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+    switch.note_state();
     Ok(format!("set flow_limit to {limit}\n").into())
+}
+
+fn record_start(switch: &Switch, call: Call) -> Answer {
+    let file = call.arg(0).unwrap_or_default();
+    let snapshot = switch.udpif.snapshot.load_full();
+    switch.record(std::path::Path::new(file), &snapshot)?;
+    tracing::info!(target: "record", "recording into {file}");
+    Ok(().into())
+}
+
+fn record_stop(switch: &Switch, call: Call) -> Answer {
+    let summary = switch.stop_recording()?;
+    let Summary { bytes, items, left_out, full } = summary;
+    tracing::info!(target: "record", "recording ended: {bytes} bytes");
+    if call.format == Format::Json {
+        return Ok(
+            json!({"bytes": bytes, "items": items, "left_out": left_out, "full": full}).into()
+        );
+    }
+    let mut text = format!("{bytes} bytes, {items} batches and answers");
+    if left_out > 0 {
+        let _ = write!(text, ", {left_out} left out because the disk was too slow");
+    }
+    if full {
+        text.push_str(", ended at the size limit");
+    }
+    Ok((text + "\n").into())
 }
 
 fn flow_history(switch: &Switch, call: Call) -> Answer {
@@ -633,6 +666,7 @@ fn flow_top(job: &Job, call: &Call) -> Answer {
             "rx_bytes": port.stats.rx_bytes, "tx_bytes": port.stats.tx_bytes,
             "upcalls": upcalls.map_or(0, |t| t.asked),
             "dropped": upcalls.map_or(0, |t| t.dropped),
+            "lost": port.upcall_stats.map_or(0, |stats| stats.fail),
         })
     });
     let stats = job.datapath.stats()?;

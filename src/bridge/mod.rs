@@ -2,12 +2,13 @@
 //!
 //! [`config`] is what is wanted, whoever says so. [`reconcile`] compares it with the datapath and
 //! changes what differs, and only that. [`switch`] runs the threads that forward by it.
-//! [`commands`] shows it all on the control socket. Control thread only, the snapshots that come
+//! [`commands`] shows it all on the control socket; [`recorded`] tells a recording of it. Control thread only, the snapshots that come
 //! out of it excepted.
 
 pub mod commands;
 pub mod config;
 mod features;
 pub mod reconcile;
+pub mod recorded;
 pub mod switch;
 pub mod text;

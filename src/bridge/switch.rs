@@ -5,12 +5,18 @@
 //! sockets exist before, and what comes in the meantime waits in them. Dropping a [`Switch`] stops
 //! its threads and leaves datapath and flows as they are.
 
+use std::cell::RefCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::config::SettingsConfig;
+use super::recorded;
+use crate::datapath::record::{RecordError, Summary, Tap};
+use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
+use crate::limits::RECORDING_BYTES;
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
 use crate::revalidate::adopt::{Adopted, adopt_all};
@@ -29,6 +35,9 @@ pub struct Switch {
     pub rounds: Arc<RoundStats>,
     /// Handlers that serve, or will.
     pub handlers: usize,
+    tap: Tap,
+    /// Text of the configuration in force, for a recording.
+    config: RefCell<String>,
     waiting: Vec<Box<dyn UpcallPort>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -52,12 +61,15 @@ impl Switch {
         });
         apply_settings(&udpif.settings, settings);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
-        let waiting = datapath.open_handlers(handlers)?;
+        let tap = Tap::default();
+        let waiting = tap.wrap(datapath.open_handlers(handlers)?);
         Ok(Self {
             datapath,
             udpif,
             rounds: Arc::default(),
             handlers,
+            tap,
+            config: RefCell::default(),
             waiting,
             stop: Arc::default(),
             threads: Vec::new(),
@@ -100,11 +112,54 @@ impl Switch {
         if !changes.is_empty() {
             self.udpif.changes.add(changes);
         }
+        self.note_state();
     }
 
     /// Takes other bounds. The number of handlers is given at the start.
     pub fn set_bounds(&self, settings: &SettingsConfig) {
         apply_settings(&self.udpif.settings, settings);
+    }
+
+    /// Notes the text of the configuration that is in force from now on.
+    pub fn note_config(&self, text: &str) {
+        text.clone_into(&mut self.config.borrow_mut());
+    }
+
+    /// Begins a recording into a file, of packets decided by `snapshot`.
+    ///
+    /// # Errors
+    /// When one is being made, the ports cannot be listed, or the file cannot be written.
+    pub fn record(&self, path: &Path, snapshot: &Snapshot) -> Result<(), RecordError> {
+        let program = concat!("rovs ", env!("CARGO_PKG_VERSION"));
+        let head = Head::now(&*self.datapath, program, &self.udpif.target.ufids.secret());
+        let ports = self.datapath.ports().map_err(std::io::Error::other)?;
+        let ports: Vec<RecordedPort> = ports.iter().map(RecordedPort::from).collect();
+        let config = self.described(snapshot);
+        self.tap.start(path, &head, &config, &ports, RECORDING_BYTES)
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// When none is being made, or the file could not be written.
+    pub fn stop_recording(&self) -> Result<Summary, RecordError> {
+        self.tap.stop()
+    }
+
+    /// Tells the recording, if one is made, that something changed that it cannot see: ports,
+    /// configuration, addresses that went.
+    pub fn note_state(&self) {
+        if !self.tap.is_on() {
+            return;
+        }
+        if let Ok(ports) = self.datapath.ports() {
+            self.tap.ports(ports.iter().map(RecordedPort::from).collect());
+        }
+        self.tap.config(&self.described(&self.udpif.snapshot.load()));
+    }
+
+    fn described(&self, snapshot: &Snapshot) -> String {
+        recorded::describe(&self.config.borrow(), snapshot, &self.udpif, now_ms())
     }
 
     /// What goes by the clock: addresses die of age. About once a second.
@@ -116,6 +171,7 @@ impl Switch {
         }
         if !changes.is_empty() {
             self.udpif.changes.add(changes);
+            self.note_state();
         }
         if self.udpif.health.overlap.swap(false, Ordering::Relaxed) {
             self.udpif.changes.kick();
@@ -147,12 +203,15 @@ impl Drop for Switch {
                 tracing::error!(target: "ofproto_dpif_upcall", "a thread ended by a panic");
             }
         }
+        if let Err(RecordError::Io(error)) = self.tap.stop() {
+            tracing::warn!(target: "record", "recording: {error}");
+        }
     }
 }
 
 /// What a flow's key may hold on a datapath with these features, if at most `vlan_limit` VLAN headers
 /// are wanted.
-fn odp_support(support: &crate::datapath::Support, vlan_limit: usize) -> odp::Support {
+pub fn odp_support(support: &crate::datapath::Support, vlan_limit: usize) -> odp::Support {
     odp::Support {
         max_vlan_headers: (support.max_vlan_headers.value as usize).min(vlan_limit),
         max_mpls_depth: support.max_mpls_depth.value as usize,

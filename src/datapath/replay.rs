@@ -142,6 +142,11 @@ impl Replay {
         self.now_ms
     }
 
+    /// Bytes of the file that are behind it.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
     /// Goes on to the next thing that the recording tells; upcalls are put into `ring`. A batch that
     /// is larger than the ring comes in parts.
     pub fn step(&mut self, ring: &mut RecvRing) -> Step {
@@ -203,6 +208,11 @@ impl Replay {
             self.replayed.entry(self.current).or_default().push(this.to_vec());
             rest = tail;
         }
+    }
+
+    /// What was answered to the last batch when it was recorded.
+    pub fn recorded(&self) -> &[Vec<u8>] {
+        self.recorded.get(&self.current).map_or(&[], Vec::as_slice)
     }
 
     /// Takes the refusals that the recorded answers to the last batch met.

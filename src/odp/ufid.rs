@@ -84,6 +84,11 @@ impl UfidHasher {
         Self::new(seed.siphash(text.trim().as_bytes()))
     }
 
+    /// The secret, for a recording: whoever has it can make two keys of one name.
+    pub fn secret(&self) -> [u8; 16] {
+        (u128::from(self.k1) << 64 | u128::from(self.k0)).to_le_bytes()
+    }
+
     /// The name of the flow with this encoded key.
     pub fn ufid(&self, key: &[u8]) -> Ufid {
         let mut name = Ufid(self.siphash(key));

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::port_watch::PortWatch;
-use super::{ConfigError, load};
+use super::{ConfigError, parse, read};
 use crate::bridge::commands::{self, Current};
 use crate::bridge::config::Config;
 use crate::bridge::reconcile::{Device, Reconciler, bridge_mac};
@@ -35,8 +35,10 @@ const DATAPATH: &str = "ovs-system";
 /// # Errors
 /// When the file is refused at the start, or there is no datapath to begin with.
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
-    let config = load(&file).map_err(|error| Fatal::logged("bridge", refusal(&file, &error)))?;
-    let mut running = Running::new(file, config);
+    let (text, config) =
+        load(&file).map_err(|error| Fatal::logged("bridge", refusal(&file, &error)))?;
+    let mut running = Running::new(file, text, config);
+    running.record.clone_from(&control.options().record);
     commands::register(control.registry(), &running.current);
     provide_memory(&control, &running.current);
     running
@@ -62,6 +64,13 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     }
 }
 
+/// The file's text, and what it says.
+fn load(file: &std::path::Path) -> Result<(String, Config), ConfigError> {
+    let text = read(file)?;
+    let config = parse(&text)?;
+    Ok((text, config))
+}
+
 fn refusal(file: &std::path::Path, error: &ConfigError) -> String {
     format!("{}: {error}", file.display())
 }
@@ -82,6 +91,9 @@ fn provide_memory(control: &Control, current: &Current) {
 
 struct Running {
     file: PathBuf,
+    /// Where to record from the start.
+    record: Option<PathBuf>,
+    text: String,
     config: Config,
     current: Current,
     reconciler: Reconciler,
@@ -97,10 +109,12 @@ struct Running {
 }
 
 impl Running {
-    fn new(file: PathBuf, config: Config) -> Self {
+    fn new(file: PathBuf, text: String, config: Config) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             file,
+            record: None,
+            text,
             config,
             current: Rc::new(RefCell::new(None)),
             reconciler: Reconciler::default(),
@@ -125,6 +139,14 @@ impl Running {
             self.reconciler.apply(&self.config, &*datapath, &self.devices, &mut changes)?;
         self.log_ports(&snapshot, &report.added, &report.removed);
         self.log_missing(report.missing);
+        switch.note_config(&self.text);
+        // Once only: a datapath that comes back is another one, and the file is full of the first.
+        if let Some(path) = self.record.take() {
+            match switch.record(&path, &snapshot) {
+                Ok(()) => tracing::info!(target: "record", "recording into {}", path.display()),
+                Err(error) => tracing::error!(target: "record", "{}: {error}", path.display()),
+            }
+        }
         let adopted = switch.start(snapshot)?;
         if adopted.kept + adopted.modified + adopted.deleted > 0 {
             tracing::info!(
@@ -144,9 +166,10 @@ impl Running {
     /// Reads the file again; what differs is changed.
     fn reload(&mut self) {
         match load(&self.file) {
-            Ok(config) => {
-                self.config = config;
+            Ok((text, config)) => {
+                (self.text, self.config) = (text, config);
                 if let Some(switch) = &*self.current.borrow() {
+                    switch.note_config(&self.text);
                     switch.set_bounds(&self.config.settings);
                 }
                 match self.reconcile() {

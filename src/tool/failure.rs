@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::datapath::recording::RecordingError;
+use crate::standalone::ConfigError;
 use crate::unixctl::client::ClientError;
 
 /// Why a command failed.
@@ -39,6 +41,30 @@ pub enum Failure {
     /// Standard output or the terminal is gone.
     #[error("cannot write the answer ({})", crate::strerror::strerror(.0))]
     Output(io::Error),
+    /// A file cannot be read.
+    #[error("{path}: {}", crate::strerror::strerror(source))]
+    File {
+        /// Its name.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is no recording.
+    #[error("{path}: {source}")]
+    Recording {
+        /// Its name.
+        path: String,
+        /// Why not.
+        source: RecordingError,
+    },
+    /// A configuration makes no sense.
+    #[error("{path}: {source}")]
+    Config {
+        /// Where it is from.
+        path: String,
+        /// Why not.
+        source: ConfigError,
+    },
     /// Something named on the command line does not exist.
     #[error("{what}")]
     Usage {
@@ -72,6 +98,11 @@ impl Failure {
             }
             Self::Answer { .. } => "tool and daemon are of different versions: restart the daemon",
             Self::Usage { remedy, .. } => remedy,
+            Self::Recording { .. } => {
+                "recordings are made by `rovs record FILE` or `ovs-vswitchd --record FILE`"
+            }
+            Self::Config { .. } => "correct the file; it is one for `ovs-vswitchd --standalone`",
+            Self::File { .. } => return None,
             Self::Refused { .. } | Self::Output(_) => return None,
         };
         Some(text.to_owned())

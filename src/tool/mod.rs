@@ -13,6 +13,8 @@ pub mod doctor;
 mod failure;
 mod flows;
 mod ports;
+mod record;
+pub mod replay;
 mod sample;
 mod screen;
 mod shell;
@@ -56,6 +58,10 @@ enum Command {
     Ports(Format),
     /// Live rates of ports, of the datapath and of the heaviest flows; q ends it.
     Top(top::Top),
+    /// Record what passes between the kernel and the daemon, until time is up or Ctrl-C.
+    Record(record::Record),
+    /// Walk the whole road from a recording, without root or kernel, and compare the answers.
+    Replay(replay::Replay),
     /// What this machine lacks for the switch to run, each with the remedy.
     Doctor(Format),
     /// Completions for a shell, to be sourced by it.
@@ -113,6 +119,8 @@ fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Flows(format) => flows::list(target, format.json),
         Command::Ports(format) => ports::list(target, format.json),
         Command::Top(top) => top.run(target),
+        Command::Record(record) => record.run(target),
+        Command::Replay(replay) => return replay.run(),
         Command::Doctor(format) => return doctor::run(target, format.json),
         Command::Completions { shell } => shell::completions(*shell),
         Command::Man { command } => shell::manual(command.as_deref()),

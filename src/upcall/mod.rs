@@ -167,7 +167,8 @@ impl Udpif {
         })
     }
 
-    /// Takes another configuration and has the flows that it touches looked at.
+    /// Takes another configuration and has the flows that it touches looked at. Addresses behind ports
+    /// that went, or whose VLANs are others now, are forgotten.
     pub fn configure(&self, next: Snapshot) {
         let before = self.snapshot.swap(Arc::new(next));
         let next = self.snapshot.load();
@@ -234,5 +235,75 @@ impl Udpif {
     pub fn has_room(&self) -> bool {
         !self.health.full.load(Ordering::Relaxed)
             && self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::OdpPort;
+    use crate::flow::EthAddr;
+    use crate::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
+    use crate::ofproto::{OfPort, Tables};
+    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+
+    const ID: BridgeId = BridgeId(1);
+
+    fn bundle(id: u32, vlan: u16) -> Bundle {
+        Bundle {
+            id: BundleId(id),
+            name: format!("p{id}"),
+            vlan_mode: VlanMode::Access,
+            vlan,
+            trunks: VlanSet::EMPTY,
+            priority_tags: PriorityTags::Never,
+            ports: vec![OfPort(id as u16)],
+        }
+    }
+
+    fn snapshot(fdb: &Arc<Fdb>, bundles: Vec<Bundle>) -> Snapshot {
+        let port = |bundle: &Bundle| Port {
+            ofp: OfPort(bundle.id.0 as u16),
+            odp: OdpPort(bundle.id.0),
+            name: bundle.name.clone(),
+            bundle: bundle.id,
+            may_enable: true,
+        };
+        Snapshot::new(vec![Arc::new(Bridge {
+            id: ID,
+            name: "br0".to_owned(),
+            forward_bpdu: false,
+            ports: bundles.iter().map(port).collect(),
+            bundles,
+            fdb: fdb.clone(),
+            tables: Arc::new(Tables::standalone()),
+        })])
+    }
+
+    #[test]
+    fn addresses_do_not_outlive_the_vlans_they_were_learned_in() {
+        let families =
+            FamilyIds { datapath: 1, vport: 2, flow: 3, packet: 4, meter: None, ct_limit: None };
+        let udpif = Udpif::new(Target {
+            families,
+            dp_ifindex: 1,
+            support: odp::Support::default(),
+            ufids: UfidHasher::new([0; 16]),
+        });
+        let fdb = Arc::new(Fdb::new(FdbConfig::default()));
+        udpif.configure(snapshot(&fdb, vec![bundle(1, 10), bundle(2, 10), bundle(3, 10)]));
+        let key = |id: u32| FdbKey { vlan: 10, mac: EthAddr([2, 0, 0, 0, 0, id as u8]) };
+        for id in 1..=3 {
+            fdb.learn(key(id), BundleId(id), false, false, 0);
+        }
+        let _ = udpif.changes.wait(std::time::Duration::ZERO);
+        // The first stays, the second changes its VLAN, the third goes.
+        udpif.configure(snapshot(&fdb, vec![bundle(1, 10), bundle(2, 20)]));
+        let known: Vec<_> = fdb.entries(0).iter().map(|entry| entry.key).collect();
+        assert_eq!(known, [key(1)]);
+        let (_, changed) = udpif.changes.wait(std::time::Duration::ZERO);
+        assert!(changed.touches([Dep::Fdb(ID, key(2)).tag()]));
+        assert!(changed.touches([Dep::Fdb(ID, key(3)).tag()]));
+        assert!(!changed.touches([Dep::Fdb(ID, key(1)).tag()]));
     }
 }

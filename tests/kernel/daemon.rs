@@ -5,6 +5,8 @@
 //! Dropping a daemon kills it and removes its datapath.
 
 use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -124,6 +126,7 @@ impl Daemon {
                 wait_for("the daemon to re-read its file", LONG, || {
                     (ours.log().matches(RELOADED).count() > before).then_some(())
                 });
+                std::thread::sleep(Duration::from_millis(300));
             }
         }
         for bridge in &setup.bridges {
@@ -222,19 +225,39 @@ impl Daemon {
         }
     }
 
-    /// Number of `key` in the `coverage/show` of the daemon, 0 if it does not show it.
-    pub fn coverage(&self, key: &str) -> u64 {
-        self.appctl(&["coverage/show"])
-            .lines()
-            .find(|l| l.split_whitespace().next() == Some(key))
-            .and_then(|l| l.rsplit_once("total: "))
-            .and_then(|(_, n)| n.trim().parse().ok())
-            .unwrap_or(0)
+    /// The answer of our daemon to a command without arguments, in its JSON form.
+    pub fn json(&self, command: &str) -> serde_json::Value {
+        let path = self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid()));
+        let mut stream = UnixStream::connect(path).expect("daemon listens");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        let calls = [("set-options", vec!["--format", "json"]), (command, vec![])];
+        let mut answer = serde_json::Value::Null;
+        for (id, (method, params)) in calls.into_iter().enumerate() {
+            let call = serde_json::json!({"id": id, "method": method, "params": params});
+            stream.write_all(call.to_string().as_bytes()).expect("daemon reads");
+            let mut values =
+                serde_json::Deserializer::from_reader(&stream).into_iter::<serde_json::Value>();
+            answer = values.next().expect("an answer").expect("valid JSON");
+            assert!(answer["error"].is_null(), "{method}: {answer}");
+        }
+        answer["result"].take()
+    }
+
+    /// Flows translated again so far, whatever the cause; 0 for the stock daemon, which does not
+    /// tell them from other translations.
+    pub fn retranslated(&self) -> u64 {
+        match self {
+            Self::Peer(_) => 0,
+            Self::Ours(_) => self.json("upcall/show")["retranslated"].as_u64().expect("a count"),
+        }
     }
 }
 
-/// Our daemon says this once it has applied a file that SIGHUP made it read.
-pub const RELOADED: &str = "configuration applied";
+/// Our daemon says this when SIGHUP has made it read its file, just before it applies it.
+const RELOADED: &str = ": read again";
+
+/// Our daemon says this of a file it does not take, behind the reason.
+pub const REFUSED: &str = "the running configuration stays";
 
 impl Drop for Daemon {
     fn drop(&mut self) {

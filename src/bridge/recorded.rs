@@ -1,0 +1,203 @@
+//! What a recording tells of the switch beside the packets: the configuration, and the state that
+//! decisions rest on and that the configuration does not show.
+//!
+//! The state rides behind the configuration's text as lines that begin with `#:`, which to TOML are
+//! comments: OpenFlow numbers and carriers of ports, learned addresses, installed flows, settings
+//! made by command. What always holds: a line that does not make sense is passed over, for it may
+//! come from a damaged file or a later version.
+//!
+//! Written by the control thread, read by a replay.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use super::config::Config;
+use super::reconcile::Device;
+use crate::flow::EthAddr;
+use crate::l2::fdb::FdbKey;
+use crate::odp::ufid::Ufid;
+use crate::snapshot::Snapshot;
+use crate::upcall::Udpif;
+use crate::upcall::ukey::NewUkey;
+
+/// Flows named in one state: those beyond can only make a replay put a flow once more.
+const FLOWS_MAX: usize = 100_000;
+
+/// Text for a recording: `config` with the state of the switch.
+pub fn describe(config: &str, snapshot: &Snapshot, udpif: &Udpif, now_ms: u64) -> String {
+    let mut text = config.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    // Writing to a String cannot fail.
+    let settings = &udpif.settings;
+    let (megaflows, limit) =
+        (settings.megaflows.load(Ordering::Relaxed), settings.flow_limit.load(Ordering::Relaxed));
+    let kind = if megaflows { "mega" } else { "micro" };
+    let vlans = udpif.target.support.max_vlan_headers;
+    let _ = writeln!(text, "#: settings {kind} {limit} {vlans}");
+    for bridge in snapshot.bridges() {
+        let name = &bridge.name;
+        for port in &bridge.ports {
+            let carrier = if port.may_enable { "up" } else { "down" };
+            let _ = writeln!(text, "#: port {name} {} {} {carrier}", port.name, port.ofp.0);
+        }
+        for entry in bridge.fdb.entries(now_ms) {
+            if let Some(bundle) = bridge.bundle(entry.bundle) {
+                let (vlan, mac) = (entry.key.vlan, entry.key.mac);
+                let _ = writeln!(text, "#: fdb {name} {} {vlan} {mac}", bundle.name);
+            }
+        }
+    }
+    let mut left = FLOWS_MAX;
+    for shard in udpif.ukeys.shards() {
+        for ukey in shard.iter().take(left) {
+            let _ = writeln!(text, "#: flow {}", ukey.ufid.to_string().trim_start_matches("ufid:"));
+            left -= 1;
+        }
+    }
+    text
+}
+
+/// State read back from a recording.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct State {
+    settings: Option<(bool, usize)>,
+    vlans: Option<usize>,
+    ports: Vec<PortState>,
+    addresses: Vec<Address>,
+    flows: Vec<Ufid>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct PortState {
+    bridge: String,
+    name: String,
+    ofp: u16,
+    up: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Address {
+    bridge: String,
+    port: String,
+    key: FdbKey,
+}
+
+impl State {
+    /// Reads the lines that [`describe`] wrote.
+    pub fn parse(text: &str) -> Self {
+        let mut state = Self::default();
+        for line in text.lines().filter_map(|line| line.strip_prefix("#: ")) {
+            let _ = state.line(line);
+        }
+        state
+    }
+
+    fn line(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        match words.next()? {
+            "settings" => {
+                let is_mega = words.next()? == "mega";
+                self.settings = Some((is_mega, words.next()?.parse().ok()?));
+                self.vlans = Some(words.next()?.parse().ok()?);
+            }
+            "port" => self.ports.push(PortState {
+                bridge: words.next()?.to_owned(),
+                name: words.next()?.to_owned(),
+                ofp: words.next()?.parse().ok()?,
+                up: words.next()? == "up",
+            }),
+            "fdb" => self.addresses.push(Address {
+                bridge: words.next()?.to_owned(),
+                port: words.next()?.to_owned(),
+                key: FdbKey { vlan: words.next()?.parse().ok()?, mac: address(words.next()?)? },
+            }),
+            "flow" => self.flows.push(Ufid::parse(words.next()?)?),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Gives the ports of `config` the OpenFlow numbers that they had, unless it wants others.
+    pub fn number_ports(&self, config: &mut Config) {
+        for (bridge_name, bridge) in &mut config.bridges {
+            for (name, port) in &mut bridge.ports {
+                let had = self.ports.iter().find(|p| p.bridge == *bridge_name && p.name == *name);
+                port.ofport = port.ofport.or(had.map(|had| had.ofp));
+            }
+        }
+    }
+
+    /// VLAN headers that a flow may match.
+    pub fn vlans(&self) -> Option<usize> {
+        self.vlans
+    }
+
+    /// The devices as far as their carriers are known.
+    pub fn devices(&self) -> Vec<Device> {
+        let device = |port: &PortState| Device {
+            name: port.name.clone(),
+            mac: EthAddr::ZERO,
+            running: port.up,
+        };
+        self.ports.iter().map(device).collect()
+    }
+
+    /// Makes the settings those of the state.
+    pub fn set(&self, udpif: &Udpif) {
+        if let Some((is_mega, limit)) = self.settings {
+            udpif.settings.megaflows.store(is_mega, Ordering::Relaxed);
+            udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the forwarding databases those of the state: what it lacks is forgotten if `forget`,
+    /// what it has is learned where the port still carries the VLAN.
+    pub fn learn(&self, snapshot: &Snapshot, forget: bool, now_ms: u64) {
+        for bridge in snapshot.bridges() {
+            let known: Vec<(FdbKey, &str)> = self
+                .addresses
+                .iter()
+                .filter(|address| address.bridge == bridge.name)
+                .map(|address| (address.key, address.port.as_str()))
+                .collect();
+            if forget {
+                bridge.fdb.flush(|key, _| !known.iter().any(|(other, _)| *other == key), |_| ());
+            }
+            for (key, port) in known {
+                let bundle = bridge.bundles.iter().find(|bundle| bundle.name == port);
+                if let Some(bundle) = bundle.filter(|bundle| bundle.includes_vlan(key.vlan)) {
+                    bridge.fdb.learn(key, bundle.id, false, false, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Makes the flows known that were installed, with nothing but their names.
+    pub fn install(&self, udpif: &Udpif, now_ms: u64) {
+        for ufid in &self.flows {
+            udpif.ukeys.shard(ufid).insert(&NewUkey {
+                ufid: *ufid,
+                key: &[],
+                mask: &[],
+                actions: &[],
+                bridge: None,
+                deps: &[],
+                effects: &[],
+                drop: None,
+                adopted: true,
+                now_ms,
+            });
+        }
+    }
+}
+
+fn address(text: &str) -> Option<EthAddr> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(EthAddr(bytes))
+}
