@@ -110,6 +110,8 @@ struct Running {
     machine_id: String,
     /// What is missing and why, so that each is logged once.
     missing: BTreeMap<String, String>,
+    /// The CPUs that upcalls were last directed by.
+    cpus: (String, usize),
     /// The last failure logged of the datapath as a whole.
     failure: Option<String>,
 }
@@ -129,6 +131,7 @@ impl Running {
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
             machine_id: read("/etc/machine-id"),
             missing: BTreeMap::new(),
+            cpus: cpus(),
             failure: None,
         }
     }
@@ -307,9 +310,32 @@ impl Running {
             self.give_up();
             return;
         }
+        self.follow_cpus();
         let now = devices();
-        if now != self.devices {
+        if now != self.devices && self.current.borrow().is_some() {
             self.reconcile_or_note();
+        }
+    }
+
+    /// Directs upcalls anew when CPUs came or went; with another number of them the datapath is
+    /// opened again, which costs its flows nothing.
+    fn follow_cpus(&mut self) {
+        let now = cpus();
+        if now == self.cpus {
+            return;
+        }
+        self.cpus = now;
+        let refreshed = {
+            let current = self.current.borrow();
+            current.as_ref().map(|switch| switch.datapath.refresh_cpus())
+        };
+        match refreshed {
+            Some(Ok(true)) => {
+                tracing::info!(target: "dpif", "the CPUs changed; the handlers are started anew");
+                self.give_up();
+            }
+            Some(Err(error)) => self.note_failure(&error),
+            Some(Ok(false)) | None => {}
         }
     }
 
@@ -343,6 +369,12 @@ impl Running {
             tracing::warn!(target: "dpif", "{error}");
         }
     }
+}
+
+/// Which CPUs are on, and how many of them this process may use.
+fn cpus() -> (String, usize) {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    (online, std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The devices of the host; none if they cannot be listed, which is logged.
