@@ -22,7 +22,7 @@ use crate::bridge::reconcile::{Device, Reconciler, bridge_mac};
 use crate::bridge::switch::Switch;
 use crate::daemon::{Control, Event, Fatal};
 use crate::datapath::kernel::{KernelDatapath, KernelOptions};
-use crate::datapath::{Datapath, DpError};
+use crate::datapath::{Datapath, DpError, DpErrorKind};
 use crate::memory;
 use crate::netdev;
 use crate::odp::ufid::UfidHasher;
@@ -33,7 +33,8 @@ const DATAPATH: &str = "ovs-system";
 /// Runs the switch until the daemon ends.
 ///
 /// # Errors
-/// When the file is refused at the start, or there is no datapath to begin with.
+/// When the file is refused at the start, or the privileges for a datapath are missing. A datapath
+/// that cannot be had for another reason is waited for.
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     let (text, config) =
         load(&file).map_err(|error| Fatal::logged("bridge", refusal(&file, &error)))?;
@@ -41,9 +42,14 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     running.record.clone_from(&control.options().record);
     commands::register(control.registry(), &running.current);
     provide_memory(&control, &running.current);
-    running
-        .open()
-        .map_err(|error| Fatal::logged("dpif", format!("{error}; {}", error.remedy())))?;
+    match running.open() {
+        Ok(()) => {}
+        // No waiting helps against missing privileges; a module may be loaded any time.
+        Err(error) if error.kind == DpErrorKind::Permission => {
+            return Err(Fatal::logged("dpif", format!("{error}; {}", error.remedy())));
+        }
+        Err(error) => running.note_failure(&error),
+    }
     control.ready();
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));

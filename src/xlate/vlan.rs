@@ -55,22 +55,18 @@ impl Tags {
         }
     }
 
-    fn pop(&mut self) {
-        self.0 = [self.0[1], Tag::default()];
-    }
-
-    fn to_wire(self, vlans: &VlanStack, priority_tags: PriorityTags) -> VlanStack {
-        let mut out = *vlans;
-        for (header, tag) in out.iter_mut().zip(self.0) {
-            let mut tci = tag.vid | tag.pcp;
-            if tci != 0 || tag.is_inner || (priority_tags == PriorityTags::Always && tag.tpid != 0)
-            {
-                tci |= VLAN_CFI;
+    fn to_wire(self, priority_tags: PriorityTags) -> VlanStack {
+        let mut out = VlanStack::default();
+        let mut headers = out.iter_mut();
+        for tag in self.0 {
+            let tci = tag.vid | tag.pcp;
+            let is_header = tci != 0
+                || tag.is_inner
+                || (priority_tags == PriorityTags::Always && tag.tpid != 0);
+            if is_header && let Some(header) = headers.next() {
                 header.tpid = Be16::new(if tag.tpid == 0 { ETH_TYPE_VLAN } else { tag.tpid });
-            } else {
-                header.tpid = Be16::ZERO;
+                header.tci = Be16::new(tci | VLAN_CFI);
             }
-            header.tci = Be16::new(tci);
         }
         out
     }
@@ -91,10 +87,7 @@ pub(super) fn admit(bundle: &Bundle, vid: u16) -> Result<(), DropReason> {
 pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
     let mut tags = Tags::of(vlans);
     match bundle.vlan_mode {
-        VlanMode::Access => {
-            tags.0[1] = Tag::default();
-            tags.set_outer(bundle.vlan);
-        }
+        VlanMode::Access => tags.set_outer(bundle.vlan),
         VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => {
             tags.set_outer(bundle.vlan);
         }
@@ -107,12 +100,13 @@ pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
 pub(super) fn leave(bundle: &Bundle, tags: Tags, carried: &VlanStack) -> VlanStack {
     let mut out = tags;
     match bundle.vlan_mode {
-        VlanMode::Access => out = Tags::default(),
-        VlanMode::NativeUntagged if tags.vid() == bundle.vlan => out.pop(),
+        // A tag behind the VLAN's own is the customer's and stays, as with the peer's vlan-limit of 1.
+        VlanMode::Access => out.0[0] = Tag::default(),
+        VlanMode::NativeUntagged if tags.vid() == bundle.vlan => out.0[0] = Tag::default(),
         _ => {}
     }
     if bundle.priority_tags != PriorityTags::Never {
         out.0[0].pcp = carried[0].tci.get() & VLAN_PCP_MASK;
     }
-    out.to_wire(carried, bundle.priority_tags)
+    out.to_wire(bundle.priority_tags)
 }
