@@ -201,3 +201,108 @@ fn address(text: &str) -> Option<EthAddr> {
     }
     parts.next().is_none().then_some(EthAddr(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::datapath::{FamilyIds, OdpPort};
+    use crate::l2::fdb::{BundleId, Fdb, FdbConfig};
+    use crate::odp;
+    use crate::odp::ufid::UfidHasher;
+    use crate::ofproto::{OfPort, Tables};
+    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::upcall::Target;
+
+    fn switch() -> (Arc<Udpif>, Snapshot) {
+        let udpif = Udpif::new(Target {
+            families: FamilyIds {
+                datapath: 1,
+                vport: 2,
+                flow: 3,
+                packet: 4,
+                meter: None,
+                ct_limit: None,
+            },
+            dp_ifindex: 1,
+            support: odp::Support::default(),
+            ufids: UfidHasher::new([0; 16]),
+        });
+        let bundle = |n: u16| Bundle {
+            id: BundleId(n.into()),
+            name: format!("p{n}"),
+            vlan_mode: VlanMode::Access,
+            vlan: 10,
+            trunks: VlanSet::EMPTY,
+            priority_tags: PriorityTags::Never,
+            ports: vec![OfPort(n)],
+        };
+        let port = |n: u16| Port {
+            ofp: OfPort(n),
+            odp: OdpPort(n.into()),
+            name: format!("p{n}"),
+            bundle: BundleId(n.into()),
+            may_enable: n != 2,
+        };
+        let bridge = Bridge {
+            id: BridgeId(1),
+            name: "br0".to_owned(),
+            forward_bpdu: false,
+            bundles: vec![bundle(1), bundle(2)],
+            ports: vec![port(1), port(2)],
+            fdb: Arc::new(Fdb::new(FdbConfig::default())),
+            tables: Arc::new(Tables::standalone()),
+        };
+        (udpif, Snapshot::new(vec![Arc::new(bridge)]))
+    }
+
+    #[test]
+    fn what_was_told_is_taken_over() {
+        let (udpif, snapshot) = switch();
+        let fdb = |snapshot: &Snapshot| snapshot.bridges()[0].fdb.clone();
+        let key = |n| FdbKey { vlan: 10, mac: EthAddr([2, 0, 0, 0, 0, n]) };
+        fdb(&snapshot).learn(key(7), BundleId(2), false, false, 0);
+        udpif.settings.megaflows.store(false, Ordering::Relaxed);
+        udpif.settings.flow_limit.store(77, Ordering::Relaxed);
+        let told = "#: flow 01020304-0506-4708-890a-0b0c0d0e0f10\n";
+        State::parse(told).install(&udpif, 0);
+        let text = describe("# a comment\n[bridge.br0]", &snapshot, &udpif, 0);
+        assert!(text.starts_with("# a comment\n[bridge.br0]\n#: settings micro 77 "), "{text}");
+        assert!(text.ends_with(told), "{text}");
+
+        let (other_udpif, other) = switch();
+        fdb(&other).learn(key(8), BundleId(1), false, false, 0);
+        let state = State::parse(&text);
+        state.set(&other_udpif);
+        state.install(&other_udpif, 0);
+        state.learn(&other, true, 0);
+        assert_eq!(describe("# a comment\n[bridge.br0]", &other, &other_udpif, 0), text);
+        let devices = state.devices();
+        let running: Vec<_> = devices.iter().map(|d| (d.name.as_str(), d.running)).collect();
+        assert_eq!(running, [("p1", true), ("p2", false)]);
+        let mut config = crate::standalone::parse(
+            "[bridge.br0.port.p1]\nofport = 9\n[bridge.br0.port.p2]\n[bridge.br0.port.p3]\n",
+        )
+        .expect("a configuration");
+        state.number_ports(&mut config);
+        let ports = config.bridges.values().flat_map(|b| b.ports.values().map(|p| p.ofport));
+        assert_eq!(ports.collect::<Vec<_>>(), [Some(9), Some(2), None]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_are_taken_or_passed_over(
+            lines in proptest::collection::vec(
+                ("(settings|port|fdb|flow|x)", "( [a-z0-9:-]{0,20}){0,6}"), 0..10)
+        ) {
+            let text: String = lines.iter().map(|(a, b)| format!("#: {a}{b}\n")).collect();
+            let (udpif, snapshot) = switch();
+            let state = State::parse(&text);
+            state.install(&udpif, 0);
+            state.learn(&snapshot, true, 0);
+        }
+    }
+}
