@@ -183,14 +183,15 @@ impl Running {
                 }
                 match self.reconcile() {
                     Ok(()) => tracing::info!(
-                        target: "bridge", "{}: configuration applied", self.file.display()
+                        target: "bridge", "{}: read again, configuration applied", self.file.display()
                     ),
                     Err(error) => self.note_failure(&error),
                 }
             }
             Err(error) => tracing::error!(
                 target: "bridge",
-                "{}: configuration refused, the running one stays: {error}", self.file.display()
+                "{}; configuration refused, the running configuration stays",
+                refusal(&self.file, &error)
             ),
         }
     }
