@@ -391,12 +391,12 @@ fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
         rest.split(' ').nth(1).expect("a parent").parse().expect("a number")
     };
     let monitor = parent_of(first);
-    let title = std::fs::read(format!("/proc/{monitor}/cmdline")).expect("a title");
-    let title = String::from_utf8_lossy(&title);
-    assert_eq!(
-        title.trim_end_matches('\0'),
-        format!("ovs-vswitchd: monitoring pid {first} (healthy)")
-    );
+    // The monitor may still be about to say so when the prompt is back.
+    wait_for("the monitor's title", || {
+        let title = std::fs::read(format!("/proc/{monitor}/cmdline")).expect("a title");
+        String::from_utf8_lossy(&title).trim_end_matches('\0')
+            == format!("ovs-vswitchd: monitoring pid {first} (healthy)")
+    });
     kill(first, nix::sys::signal::Signal::SIGSEGV);
     wait_for("a new daemon", || {
         place.pid().is_some_and(|pid| pid != first) && place.ask("version", &[]).is_ok()
