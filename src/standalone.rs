@@ -286,10 +286,9 @@ fn check_port(table: &PortTable) -> Result<PortConfig, Complaint> {
         ofport: number(&table.ofport, "ofport", 1, 65_279)?,
         mac: address(&table.mac)?,
     };
-    if let (Some(mode), VlanMode::Access, Some(first)) =
-        (&table.vlan_mode, config.mode(), table.trunks.first())
+    if config.vlan_mode == Some(VlanMode::Access)
+        && let Some(first) = table.trunks.first()
     {
-        let _ = mode;
         return Err(complain(first, "an access port has no trunks; remove them or the mode"));
     }
     Ok(config)

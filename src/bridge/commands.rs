@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use super::features;
 use super::switch::Switch;
-use super::text::{FlowText, dump_json, dump_line, in_port, port_names};
+use super::text::{FlowText, dump_json, dump_line, port_names};
 use crate::datapath::record::Summary;
 use crate::datapath::{Datapath, DumpDetail, OdpPort, PortKind};
 use crate::odp::format::Style;
+use crate::odp::key::OdpKey;
 use crate::odp::ufid::Ufid;
 use crate::revalidate::decide::{Scratch, retranslate_traced};
 use crate::snapshot::{Bridge, Dep, Snapshot};
@@ -475,7 +476,9 @@ fn dump(job: &Job, call: &Call, only: Option<Arc<Bridge>>) -> Answer {
     let mut text = String::new();
     job.datapath.flow_dump(DumpDetail::Full, &mut |flow| {
         let of_bridge = only.as_ref().is_none_or(|bridge| {
-            in_port(flow.key.unwrap_or_default())
+            OdpKey(flow.key.unwrap_or_default())
+                .in_port()
+                .map(OdpPort)
                 .is_some_and(|odp| bridge.ports.iter().any(|port| port.odp == odp))
         });
         if !of_bridge {

@@ -1,11 +1,9 @@
 //! Datapath flows as text and JSON for the control socket, in the peer's words.
 
-use ovs_netlink::attr::Attrs;
 use ovs_netlink::flow::FlowMsg;
-use ovs_netlink::uapi;
 use serde_json::{Value, json};
 
-use crate::datapath::{Datapath, DpError, OdpPort};
+use crate::datapath::{Datapath, DpError};
 use crate::odp::format::{FlowLine, PortNames, Style, format_actions, format_flow, format_key};
 use crate::odp::ufid::Ufid;
 
@@ -69,10 +67,4 @@ pub fn port_names(datapath: &dyn Datapath) -> Result<PortNames, DpError> {
         names.insert(port.odp.0, &port.name);
     }
     Ok(names)
-}
-
-/// The port that an encoded key names.
-pub fn in_port(key: &[u8]) -> Option<OdpPort> {
-    let attr = Attrs::new(key).find_kind(uapi::OVS_KEY_ATTR_IN_PORT).ok()??;
-    attr.u32().ok().map(OdpPort)
 }

@@ -101,6 +101,12 @@ impl OdpKey<'_> {
         KeyAttrs::new(self.0)
     }
 
+    /// The datapath port that the key names, without reading the rest.
+    pub fn in_port(&self) -> Option<u32> {
+        let kind = ovs_netlink::uapi::OVS_KEY_ATTR_IN_PORT;
+        ovs_netlink::attr::Attrs::new(self.0).find_kind(kind).ok()??.u32().ok()
+    }
+
     /// Overwrites `flow` with what the key says. `in_port` is the datapath's number,
     /// [`ODPP_NONE`] when the key has none. Of the VLAN headers the first `vlan_limit` (at most
     /// two) are taken apart; a further one stays the Ethernet type, and the key is then

@@ -310,17 +310,16 @@ impl Revalidator {
         datapath.flow_dump(DumpDetail::Terse, &mut |flow| {
             seen += 1;
             let ufid = flow.ufid.map(Ufid);
-            let Some(ufid) = ufid.filter(|ufid| self.saw(ufid, flow, now_ms)) else {
+            let is_idle = |ukey: &Ukey| is_idle(ukey, now_ms, max_idle_ms, flows, limit);
+            let known = ufid.and_then(|ufid| Some((ufid, self.saw(&ufid, flow, now_ms, is_idle)?)));
+            let Some((ufid, is_idle)) = known else {
                 NEW_FLOW.add(1);
                 if unknown.len() < UNKNOWN_FLOWS_MAX {
                     unknown.push((ufid, flow.key.map(<[u8]>::to_vec)));
                 }
                 return;
             };
-            if let Some(ukey) = self.udpif.ukeys.shard(&ufid).get(&ufid)
-                && ukey.state == UkeyState::Operational
-                && is_idle(ukey, now_ms, max_idle_ms, flows, limit)
-            {
+            if is_idle {
                 let reason =
                     if flows > limit { DeleteReason::FlowLimit } else { DeleteReason::Idle };
                 idle.push((ufid, reason));
@@ -339,13 +338,18 @@ impl Revalidator {
         Ok(())
     }
 
-    /// Takes what a dump says of a flow; false if there is no ukey for it.
-    fn saw(&self, ufid: &Ufid, flow: &FlowMsg<'_>, now_ms: u64) -> bool {
+    /// Takes what a dump says of a flow and tells whether it is idle and may go; `None` if there is
+    /// no ukey for it.
+    fn saw(
+        &self,
+        ufid: &Ufid,
+        flow: &FlowMsg<'_>,
+        now_ms: u64,
+        is_idle: impl Fn(&Ukey) -> bool,
+    ) -> Option<bool> {
         let counts = flow.stats.unwrap_or_default();
         let mut shard = self.udpif.ukeys.shard(ufid);
-        let Some(ukey) = shard.get_mut(ufid) else {
-            return false;
-        };
+        let ukey = shard.get_mut(ufid)?;
         if ukey.seen_round == self.round {
             DUPLICATE_FLOW.add(1);
         }
@@ -357,7 +361,7 @@ impl Revalidator {
             tcp_flags: flow.tcp_flags.unwrap_or(0),
         };
         self.credit(ukey, stats, now_ms);
-        true
+        Some(ukey.state == UkeyState::Operational && is_idle(ukey))
     }
 
     /// Forgets flows that a whole dump did not show although they were there before it began.

@@ -125,7 +125,7 @@ impl Worker {
     pub fn port_of(&self, datagram: &[u8]) -> Option<OdpPort> {
         let message = Messages::new(datagram).next()?.ok()?;
         let upcall = Upcall::parse(message.genl().ok()?).ok()?;
-        in_port(upcall.key)
+        OdpKey(upcall.key).in_port().map(OdpPort)
     }
 
     /// Decides the upcalls of one datagram.
@@ -153,7 +153,7 @@ impl Worker {
             count(&self.udpif.counters.bad);
             return;
         };
-        let port = in_port(upcall.key).unwrap_or(OdpPort::NONE);
+        let port = OdpKey(upcall.key).in_port().map(OdpPort).unwrap_or(OdpPort::NONE);
         let counts = self.port_counts(port);
         count(&counts.asked);
         if self.answer(&upcall) {
@@ -441,12 +441,6 @@ fn name_megaflow(flow: &Flow, wc: &FlowWildcards, out: &mut Vec<u8>) {
             out.extend_from_slice(&(value & mask).to_ne_bytes());
         }
     }
-}
-
-/// The port in an upcall's key.
-fn in_port(key: &[u8]) -> Option<OdpPort> {
-    let attr = ovs_netlink::attr::Attrs::new(key).find_kind(uapi::OVS_KEY_ATTR_IN_PORT).ok()??;
-    attr.u32().ok().map(OdpPort)
 }
 
 /// Copies those attributes of an upcall's key that an execute must repeat: what the packet's bytes
