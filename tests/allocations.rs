@@ -72,6 +72,7 @@ fn world() -> World {
     let applied =
         Reconciler::default().apply(&config, &*datapath, &devices, &mut Vec::new()).unwrap();
     switch.configure(applied.0, Vec::new());
+    switch.udpif.limit.set(1_000_000);
     let port = datapath.open_handlers(1).unwrap().pop();
     World { kernel, datapath, switch, port }
 }

@@ -59,6 +59,9 @@ impl Handler {
     /// Serves until `stop` is set or the port is gone.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
+            if self.udpif.gate.is_shut() && !self.udpif.gate.await_open(WAIT) {
+                continue;
+            }
             if let Err(error) = self.turn(WAIT) {
                 tracing::warn!(target: "ofproto_dpif_upcall", "upcall socket is gone: {error}");
                 self.udpif.health.handler_ended.store(true, Ordering::Relaxed);
