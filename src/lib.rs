@@ -7,7 +7,7 @@
 //! The modules stand in reading order; a packet travels down the list, and a module uses only
 //! those above it:
 //!
-//! - the ground floor: [`limits`] (every bound with its reason), [`strerror`], [`vlog`] (log lines as the
+//! - the ground floor: [`limits`] (every bound with its reason), [`strerror`], [`clock`], [`vlog`] (log lines as the
 //!   peer's), [`coverage`] and [`memory`] (counters), [`unixctl`] (the control socket);
 //! - values: [`packet`] (header views), [`flow`] (fields, flows, matches), [`odp`] (the datapath's keys, masks
 //!   and actions, as bytes and as text);
@@ -24,6 +24,8 @@
 pub mod limits;
 
 pub mod strerror;
+
+pub mod clock;
 
 pub mod vlog;
 

@@ -20,6 +20,7 @@ use crate::bridge::commands::{self, Current};
 use crate::bridge::config::Config;
 use crate::bridge::reconcile::{Device, Reconciler, bridge_mac};
 use crate::bridge::switch::Switch;
+use crate::clock::Follower;
 use crate::daemon::{Control, Event, Fatal};
 use crate::datapath::kernel::{KernelDatapath, KernelOptions};
 use crate::datapath::{Datapath, DpError, DpErrorKind};
@@ -54,6 +55,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = Follower::new();
     loop {
         let ports_changed = running.port_watch.changed();
         tokio::select! {
@@ -66,6 +68,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
             },
             () = ports_changed.notified() => running.reconcile_or_note(),
             _ = tick.tick() => running.tick(),
+            () = clock.warped() => running.tick(),
         }
     }
 }
