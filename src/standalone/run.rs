@@ -13,6 +13,7 @@ use super::load;
 use crate::bridge::commands;
 use crate::bridge::engine::{Engine, EngineOptions};
 use crate::bridge::switch;
+use crate::clock::Follower;
 use crate::daemon::{Control, Event, Fatal};
 
 /// Runs the switch until the daemon ends.
@@ -36,6 +37,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = Follower::new();
     loop {
         tokio::select! {
             event = control.event() => match event {
@@ -47,6 +49,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
             },
             () = engine.changed() => drop(engine.refresh().is_some()),
             _ = tick.tick() => drop(engine.tick().is_some()),
+            () = clock.warped() => drop(engine.tick().is_some()),
         }
     }
 }

@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+pub use crate::clock::now_ms;
 use crate::datapath::FamilyIds;
 use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
@@ -36,15 +37,6 @@ use self::changes::Changes;
 use self::history::History;
 use self::ports::PortCounters;
 use self::ukey::{Learnt, UkeyMap};
-
-/// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
-pub fn now_ms() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-    // CLOCK_MONOTONIC always exists on Linux.
-    now.map_or(0, |now| now.as_millis() as u64)
-}
-
 /// Bounds that an operator sets, read by all threads.
 #[derive(Debug)]
 pub struct Settings {
