@@ -314,7 +314,7 @@ mod tests {
             .await;
         assert!(work.load(Ordering::Relaxed) >= 2);
         assert!(thread_work.load(Ordering::Relaxed) >= 2);
-        settled().await;
+        local.run_until(settled()).await;
         thread.join().expect("the thread ends");
     }
 }

@@ -14,8 +14,8 @@
 //! - the kernel: [`datapath`] (the kernel's, a fake one, recordings, faults), [`netdev`] (host devices);
 //! - the switch: [`classifier`], [`ofproto`] (rules and tables), [`l2`] (learned addresses), [`snapshot`] (the
 //!   configuration as packets meet it), [`xlate`] (what is done with a packet, and why);
-//! - what runs it: [`upcall`] (handlers, installed flows), [`revalidate`] (keeping them right), [`bridge`] (from
-//!   what is wanted to what is), [`daemon`] (the process), [`standalone`] (one TOML file in the place of a
+//! - what runs it: [`upcall`] (handlers, installed flows), [`revalidate`] (keeping them right), [`ovsdb`] (the
+//!   database's client), [`bridge`] (from what is wanted to what is), [`daemon`] (the process), [`standalone`] (one TOML file in the place of a
 //!   database), [`tool`] (`rovs`).
 //!
 //! To decide upcalls in another way, take [`datapath::Datapath::open_handlers`] and answer what
@@ -58,6 +58,8 @@ pub mod xlate;
 pub mod upcall;
 
 pub mod revalidate;
+
+pub mod ovsdb;
 
 pub mod bridge;
 
