@@ -96,7 +96,7 @@ mod tests {
         assert_eq!((limit.get(200_000), limit.get(50), limit.get(0)), (10_000, 50, 0));
         limit.set(5);
         assert_eq!(limit.get(200_000), 5);
-        limit.adapt(200_000, 1, 1);
+        limit.adapt(200_000, 0, 1);
         assert_eq!(limit.get(200_000), 1_000);
     }
 }
