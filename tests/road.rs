@@ -268,7 +268,11 @@ fn a_restart_adopts_flows_of_packets_with_two_tags() {
         let adopted = world.start();
         let what = format!("vlan-limit {before}, then {after}");
         let kept = usize::from(after <= before);
-        assert_eq!((adopted.kept, adopted.modified, adopted.deleted), (kept, 0, 1 - kept), "{what}");
+        assert_eq!(
+            (adopted.kept, adopted.modified, adopted.deleted),
+            (kept, 0, 1 - kept),
+            "{what}"
+        );
         if kept == 0 {
             continue;
         }

@@ -24,7 +24,11 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     let mac = || (0u8..4).prop_map(|n| [2, 0, 0, 0, 0, n]);
     let tags = proptest::collection::vec((any::<bool>(), 0u8..8, 0u8..3), 0..3);
     let kind = prop_oneof![
-        Just([8, 0]), Just([8, 6]), Just([0x86, 0xdd]), Just([0x88, 0x47]), any::<[u8; 2]>()
+        Just([8, 0]),
+        Just([8, 6]),
+        Just([0x86, 0xdd]),
+        Just([0x88, 0x47]),
+        any::<[u8; 2]>()
     ];
     (mac(), mac(), tags, kind, bytes(80)).prop_map(|(dst, src, tags, kind, rest)| {
         let mut frame = [dst, src].concat();

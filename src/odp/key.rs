@@ -140,7 +140,9 @@ fn copy_with_tag_types(list: &[u8], tags: usize, w: &mut AttrWriter<'_>) -> Resu
     for attr in Attrs::new(list) {
         let attr = attr?;
         match (attr.kind, attr.value) {
-            (OVS_KEY_ATTR_ETHERTYPE, [0, 0]) if has_tag => w.be16(attr.kind, ether_type::VLAN_8021Q),
+            (OVS_KEY_ATTR_ETHERTYPE, [0, 0]) if has_tag => {
+                w.be16(attr.kind, ether_type::VLAN_8021Q)
+            }
             (OVS_KEY_ATTR_ENCAP, inside) if tags > 0 => {
                 let encap = w.begin(attr.kind);
                 copy_with_tag_types(inside, tags - 1, w)?;
