@@ -59,7 +59,10 @@ fi
     -o no_posix_lock --thread-pool-size=2 >"$RUN/virtiofsd" 2>&1 &
 for _ in $(seq 100); do [ -S "$RUN/files" ] && break; sleep 0.1; done
 [ -S "$RUN/files" ] || { echo "virtiofsd does not start:"; cat "$RUN/virtiofsd"; exit 1; }
-exec qemu-system-x86_64 -accel tcg,thread=multi,tb-size=512 -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand \
+accel=(-accel tcg,thread=multi,tb-size=512)
+# Instructions can be counted on one thread only; idle time is skipped.
+[ -z "$ICOUNT" ] || accel=(-accel tcg,thread=single,tb-size=512 -icount shift=0,sleep=off)
+exec qemu-system-x86_64 "${accel[@]}" -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand \
     -smp "$SMP" -m "$MEM" -object memory-backend-memfd,id=ram,size="$MEM",share=on -numa node,memdev=ram \
     -nodefaults -no-reboot -display none -serial stdio \
     -chardev socket,id=files,path="$RUN/files" -device vhost-user-fs-pci,chardev=files,tag=machine,queue-size=512 \

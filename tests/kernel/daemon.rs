@@ -318,7 +318,8 @@ impl Stock {
         let log = self.dir.join("ovs-vswitchd.log");
         for _ in 0..5 {
             let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-            let mut command = self.command("/usr/sbin/ovs-vswitchd");
+            let program = std::env::var("ROVS_PEER_VSWITCHD");
+            let mut command = self.command(program.as_deref().unwrap_or("/usr/sbin/ovs-vswitchd"));
             command.arg(self.remote()).args(["--log-file", "--pidfile", "-vconsole:off"]);
             let mut child = command.spawn().expect("openvswitch-switch is installed");
             self.vsctl(&[]);

@@ -14,26 +14,30 @@ pub struct Injector {
     socket: OwnedFd,
 }
 
+/// A packet socket bound to `eth0` of a host.
+pub fn packet_socket(host: &Host) -> OwnedFd {
+    host.enter(|| {
+        let socket = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::EthAll,
+        )
+        .expect("packet socket");
+        let address: LinkAddr = getifaddrs()
+            .expect("interfaces")
+            .filter(|i| i.interface_name == "eth0")
+            .find_map(|i| i.address.and_then(|a| a.as_link_addr().copied()))
+            .expect("eth0 has a link address");
+        bind(socket.as_raw_fd(), &address).expect("bind to eth0");
+        socket
+    })
+}
+
 impl Injector {
     /// Opens it; the socket stays in the host's namespace wherever it is used.
     pub fn new(host: &Host) -> Self {
-        let socket = host.enter(|| {
-            let socket = socket(
-                AddressFamily::Packet,
-                SockType::Raw,
-                SockFlag::SOCK_CLOEXEC,
-                SockProtocol::EthAll,
-            )
-            .expect("packet socket");
-            let address: LinkAddr = getifaddrs()
-                .expect("interfaces")
-                .filter(|i| i.interface_name == "eth0")
-                .find_map(|i| i.address.and_then(|a| a.as_link_addr().copied()))
-                .expect("eth0 has a link address");
-            bind(socket.as_raw_fd(), &address).expect("bind to eth0");
-            socket
-        });
-        Self { socket }
+        Self { socket: packet_socket(host) }
     }
 
     /// Sends one frame.
