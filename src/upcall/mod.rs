@@ -187,6 +187,7 @@ impl Udpif {
         for effect in effects {
             match effect {
                 Effect::Credit(rule) => rule.credit(packets, bytes),
+                Effect::Patch { from, to } => from.credit(to, packets, bytes),
                 Effect::Learn { bridge: id, key, bundle, grat_arp } => {
                     let Some(bridge) = snapshot.bridge(*id) else {
                         continue;
@@ -237,7 +238,9 @@ mod tests {
     use crate::flow::EthAddr;
     use crate::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{
+        Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet,
+    };
 
     const ID: BridgeId = BridgeId(1);
 
@@ -256,7 +259,7 @@ mod tests {
     fn snapshot(fdb: &Arc<Fdb>, bundles: Vec<Bundle>) -> Snapshot {
         let port = |bundle: &Bundle| Port {
             ofp: OfPort(bundle.id.0 as u16),
-            odp: OdpPort(bundle.id.0),
+            at: Attachment::Datapath(OdpPort(bundle.id.0)),
             name: bundle.name.clone(),
             bundle: bundle.id,
             may_enable: true,
