@@ -38,8 +38,8 @@ const STATS_INTERVAL_MS: u64 = 5000;
 /// # Errors
 /// When `remote` names no server. A server that is not there is waited for.
 pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
-    let remotes = Remote::parse_list(&remote)
-        .map_err(|error| Fatal::logged("bridge", error.to_string()))?;
+    let remotes =
+        Remote::parse_list(&remote).map_err(|error| Fatal::logged("bridge", error.to_string()))?;
     let options = control.options();
     let lock = Some(LOCK.to_owned());
     let client = Client::new(remotes, ClientOptions { lock, tls: tls(options) });
@@ -219,11 +219,8 @@ impl Mode {
         };
         self.lacks_root = false;
         let next_cfg = root.integer("next_cfg");
-        let around = Circumstances {
-            recorded: &self.recorded,
-            dummy: self.dummy,
-            restored: self.restored,
-        };
+        let around =
+            Circumstances { recorded: &self.recorded, dummy: self.dummy, restored: self.restored };
         let mut desired = desire(self.client.replica(), around);
         self.restored |= !desired.config.settings.flow_restore_wait;
         self.complain(std::mem::take(&mut desired.complaints));

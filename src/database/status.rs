@@ -44,6 +44,30 @@ enum Told {
     Patch(InterfaceOutcome),
 }
 
+impl Told {
+    /// Whether it still says how things are; counters apart.
+    fn is_of(&self, outcome: &Result<InterfaceOutcome, String>, link: Option<&Link>) -> bool {
+        match (self, outcome, link) {
+            (Told::Failed(told), Err(text), _) => told == text,
+            (Told::Patch(told), Ok(had), None) => told == had,
+            (Told::Device(told, before), Ok(had), Some(now)) => {
+                told == had && is_alike(before, now)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether two states of a device differ in counters only.
+fn is_alike(a: &Link, b: &Link) -> bool {
+    let Link { ifindex, name, mac, mtu, up, running, carrier, .. } = a;
+    let Link { carrier_changes, kind, master, .. } = a;
+    (ifindex, mac, mtu, up, running, carrier)
+        == (&b.ifindex, &b.mac, &b.mtu, &b.up, &b.running, &b.carrier)
+        && (carrier_changes, master) == (&b.carrier_changes, &b.master)
+        && (name, kind) == (&b.name, &b.kind)
+}
+
 /// What ethtool says of a device.
 #[derive(Clone, Debug, Default)]
 struct Drive {
@@ -120,20 +144,24 @@ impl Status {
         for ((bridge, name), uuid) in &facts.rows.interfaces {
             let outcome = had(facts.outcome, bridge).and_then(|b| b.interfaces.get(name));
             let Some(outcome) = outcome else { continue };
-            let told = match outcome {
-                Err(text) => Told::Failed(text.clone()),
-                Ok(had) if had.odp.is_none() => Told::Patch(*had),
-                Ok(had) => match (facts.link)(name) {
-                    Some(link) => {
-                        let link = Link { stats: LinkStats::default(), ..link.clone() };
-                        Told::Device(*had, link)
-                    }
+            let link = match outcome {
+                Ok(had) if had.odp.is_some() => match (facts.link)(name) {
+                    Some(link) => Some(link),
                     None => continue,
                 },
+                _ => None,
             };
-            if self.told.get(uuid) == Some(&told) {
+            if self.told.get(uuid).is_some_and(|told| told.is_of(outcome, link)) {
                 continue;
             }
+            let told = match (outcome, link) {
+                (Err(text), _) => Told::Failed(text.clone()),
+                (Ok(had), None) => Told::Patch(*had),
+                (Ok(had), Some(link)) => {
+                    let link = Link { stats: LinkStats::default(), ..link.clone() };
+                    Told::Device(*had, link)
+                }
+            };
             self.write_interface(&told, uuid, txn);
             self.told.insert(*uuid, told);
         }
@@ -170,12 +198,13 @@ impl Status {
     fn drive(&mut self, link: &Link) -> &Drive {
         let (dummy, running) = (self.dummy, link.running);
         let is_kernels = dummy == DummyMode::Off && link.kind.as_deref() != Some(INTERNAL);
-        let drive = self.drivers.entry((link.ifindex, link.name.clone())).or_insert_with(|| Drive {
-            driver: is_kernels.then(|| ethtool::driver(&link.name).ok()).flatten(),
-            mode: is_kernels.then(|| ethtool::link_mode(&link.name).ok()).flatten(),
-            running,
-            earlier_resets: link.carrier_changes,
-        });
+        let drive =
+            self.drivers.entry((link.ifindex, link.name.clone())).or_insert_with(|| Drive {
+                driver: is_kernels.then(|| ethtool::driver(&link.name).ok()).flatten(),
+                mode: is_kernels.then(|| ethtool::link_mode(&link.name).ok()).flatten(),
+                running,
+                earlier_resets: link.carrier_changes,
+            });
         if drive.running != running {
             drive.running = running;
             drive.mode = is_kernels.then(|| ethtool::link_mode(&link.name).ok()).flatten();

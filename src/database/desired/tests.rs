@@ -62,11 +62,8 @@ impl Db {
         ];
         let root = (Table::OpenVSwitch, Uuid([1; 16]), root);
         let replica = Replica::of(self.rows.iter().cloned().chain([root]));
-        let around = Circumstances {
-            recorded: &self.recorded,
-            dummy: self.dummy,
-            restored: self.restored,
-        };
+        let around =
+            Circumstances { recorded: &self.recorded, dummy: self.dummy, restored: self.restored };
         desire(&replica, around)
     }
 }
@@ -241,10 +238,7 @@ fn interfaces_that_make_no_sense_say_why() {
     assert_eq!(kind(&desired, "two"), refused("two: patch type takes only a 'peer' argument"));
     assert_eq!(kind(&desired, "vxlan_sys_4789"), refused(""));
     assert!(says(&desired, "could not create interface vxlan_sys_4789, name is reserved"));
-    assert_eq!(
-        kind(&desired, "br1"),
-        refused("could not open network device br1 (File exists)")
-    );
+    assert_eq!(kind(&desired, "br1"), refused("could not open network device br1 (File exists)"));
     assert_eq!(kind(&desired, "good"), InterfaceKind::System);
     assert_eq!(
         desired.config.bridges["br1"].ports["good"].interfaces["good"].kind,
@@ -365,6 +359,8 @@ fn row() -> impl Strategy<Value = (Table, Uuid, Columns)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_rows_make_it_panic(rows in prop::collection::vec(row(), 0..40)) {
         let recorded = BTreeMap::new();
