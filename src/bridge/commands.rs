@@ -22,7 +22,7 @@ use crate::odp::format::Style;
 use crate::odp::key::OdpKey;
 use crate::odp::ufid::Ufid;
 use crate::revalidate::decide::{Scratch, retranslate_traced};
-use crate::snapshot::{Bridge, Dep, Snapshot};
+use crate::snapshot::{Attachment, Bridge, Dep, Port, Snapshot};
 use crate::unixctl::{Call, CommandError, Format, Output, Registry, Reply};
 use crate::upcall::trigger::Trigger;
 use crate::upcall::{Udpif, now_ms};
@@ -206,17 +206,21 @@ fn dpif_show(switch: &Switch, call: Call) -> Answer {
     let stats = switch.datapath.stats()?;
     let snapshot = switch.udpif.snapshot.load();
     let kinds = switch.datapath.ports()?;
-    let kind = |odp: OdpPort| match kinds.iter().find(|port| port.odp == odp).map(|p| p.kind) {
-        Some(PortKind::Internal) => "internal",
-        _ => "system",
+    let kind = |port: &Port| match &port.at {
+        Attachment::Patch(patch) => format!("patch: peer={}", patch.peer),
+        Attachment::Datapath(odp) => {
+            let kind = kinds.iter().find(|port| port.odp == *odp).map(|port| port.kind);
+            let is_internal = kind == Some(PortKind::Internal);
+            if is_internal { "internal".to_owned() } else { "system".to_owned() }
+        }
     };
     let mut bridges: Vec<&Arc<Bridge>> = snapshot.bridges().iter().collect();
     bridges.sort_by(|a, b| a.name.cmp(&b.name));
     if call.format == Format::Json {
         let bridges = bridges.iter().map(|bridge| {
             let ports = bridge.ports.iter().map(|port| {
-                json!({"name": port.name, "ofport": port.ofp.0, "odp": port.odp.0,
-                       "type": kind(port.odp)})
+                json!({"name": port.name, "ofport": port.ofp.0, "odp": port.odp().map(|odp| odp.0),
+                       "type": kind(port)})
             });
             json!({"name": bridge.name, "ports": Value::from_iter(ports)})
         });
@@ -232,7 +236,8 @@ fn dpif_show(switch: &Switch, call: Call) -> Answer {
         let mut ports: Vec<_> = bridge.ports.iter().collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
         for port in ports {
-            let (ofp, odp, kind) = (port.ofp.0, port.odp.0, kind(port.odp));
+            let odp = port.odp().map_or_else(|| "none".to_owned(), |odp| odp.to_string());
+            let (ofp, kind) = (port.ofp.0, kind(port));
             let _ = writeln!(text, "    {} {}/{}: ({kind})", port.name, ofp, odp);
         }
     }
@@ -312,7 +317,7 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
     let rounds = &switch.rounds;
     let udpif = &switch.udpif;
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    let limit = udpif.settings.flow_limit.load(Ordering::Relaxed);
+    let limit = udpif.flow_limit();
     let (current, max) = (udpif.ukeys.len() as u64, load(&rounds.max_flows));
     let counters = &udpif.counters;
     if call.format == Format::Json {
@@ -380,7 +385,7 @@ fn set_megaflows(switch: &Switch, on: bool) -> Answer {
 fn set_flow_limit(switch: &Switch, call: Call) -> Answer {
     let limit = call.arg(0).and_then(|arg| arg.parse().ok());
     let limit: usize = limit.ok_or_else(|| error("invalid flow limit"))?;
-    switch.udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+    switch.udpif.limit.set(limit);
     switch.note_state();
     Ok(format!("set flow_limit to {limit}\n").into())
 }
@@ -479,7 +484,7 @@ fn dump(job: &Job, call: &Call, only: Option<Arc<Bridge>>) -> Answer {
             OdpKey(flow.key.unwrap_or_default())
                 .in_port()
                 .map(OdpPort)
-                .is_some_and(|odp| bridge.ports.iter().any(|port| port.odp == odp))
+                .is_some_and(|odp| bridge.ports.iter().any(|port| port.odp() == Some(odp)))
         });
         if !of_bridge {
             return;

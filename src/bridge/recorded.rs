@@ -30,9 +30,7 @@ pub fn describe(config: &str, snapshot: &Snapshot, udpif: &Udpif, now_ms: u64) -
         text.push('\n');
     }
     // Writing to a String cannot fail.
-    let settings = &udpif.settings;
-    let (megaflows, limit) =
-        (settings.megaflows.load(Ordering::Relaxed), settings.flow_limit.load(Ordering::Relaxed));
+    let (megaflows, limit) = (udpif.settings.megaflows.load(Ordering::Relaxed), udpif.flow_limit());
     let kind = if megaflows { "mega" } else { "micro" };
     let vlans = udpif.target.support.max_vlan_headers;
     let _ = writeln!(text, "#: settings {kind} {limit} {vlans}");
@@ -119,12 +117,14 @@ impl State {
         Some(())
     }
 
-    /// Gives the ports of `config` the OpenFlow numbers that they had, unless it wants others.
+    /// Gives the interfaces of `config` the OpenFlow numbers that they had, unless it wants others.
     pub fn number_ports(&self, config: &mut Config) {
         for (bridge_name, bridge) in &mut config.bridges {
-            for (name, port) in &mut bridge.ports {
+            let ports = bridge.ports.values_mut();
+            for (name, interface) in ports.flat_map(|port| &mut port.interfaces) {
                 let had = self.ports.iter().find(|p| p.bridge == *bridge_name && p.name == *name);
-                port.ofport = port.ofport.or(had.map(|had| had.ofp));
+                let had = had.map(|had| had.ofp);
+                interface.ofport_request = interface.ofport_request.or(had);
             }
         }
     }
@@ -149,6 +149,7 @@ impl State {
         if let Some((is_mega, limit)) = self.settings {
             udpif.settings.megaflows.store(is_mega, Ordering::Relaxed);
             udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+            udpif.limit.set(limit);
         }
     }
 
@@ -214,7 +215,9 @@ mod tests {
     use crate::odp;
     use crate::odp::ufid::UfidHasher;
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{
+        Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet,
+    };
     use crate::upcall::Target;
 
     fn switch() -> (Arc<Udpif>, Snapshot) {
@@ -242,7 +245,7 @@ mod tests {
         };
         let port = |n: u16| Port {
             ofp: OfPort(n),
-            odp: OdpPort(n.into()),
+            at: Attachment::Datapath(OdpPort(n.into())),
             name: format!("p{n}"),
             bundle: BundleId(n.into()),
             may_enable: n != 2,
@@ -288,8 +291,9 @@ mod tests {
         )
         .expect("a configuration");
         state.number_ports(&mut config);
-        let ports = config.bridges.values().flat_map(|b| b.ports.values().map(|p| p.ofport));
-        assert_eq!(ports.collect::<Vec<_>>(), [Some(9), Some(2), None]);
+        let ports = config.bridges["br0"].ports.values().flat_map(|port| port.interfaces.values());
+        let ofports: Vec<_> = ports.map(|interface| interface.ofport_request).collect();
+        assert_eq!(ofports, [Some(9), Some(2), None]);
     }
 
     proptest! {

@@ -56,6 +56,18 @@ impl PortKind {
         }
     }
 
+    /// The name that the peer's tools show for it.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Netdev => "system",
+            Self::Internal => "internal",
+            Self::Gre => "gre",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Other(_) => "unknown",
+        }
+    }
+
     /// The number that the kernel uses.
     pub const fn vport_type(self) -> u32 {
         match self {

@@ -11,8 +11,10 @@
 
 pub mod changes;
 pub mod fair;
+pub mod gate;
 pub mod handler;
 pub mod history;
+pub mod limit;
 pub mod ports;
 pub mod slab;
 pub mod trigger;
@@ -25,6 +27,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+pub use crate::clock::now_ms;
 use crate::datapath::FamilyIds;
 use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
@@ -33,22 +36,15 @@ use crate::snapshot::{BridgeId, Dep, Snapshot};
 use crate::xlate::Effect;
 
 use self::changes::Changes;
+use self::gate::Gate;
 use self::history::History;
+use self::limit::FlowLimit;
 use self::ports::PortCounters;
 use self::ukey::{Learnt, UkeyMap};
-
-/// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
-pub fn now_ms() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-    // CLOCK_MONOTONIC always exists on Linux.
-    now.map_or(0, |now| now.as_millis() as u64)
-}
-
 /// Bounds that an operator sets, read by all threads.
 #[derive(Debug)]
 pub struct Settings {
-    /// Most flows (`other_config:flow-limit`).
+    /// Most flows ever (`other_config:flow-limit`); [`Udpif::flow_limit`] is the limit in force.
     pub flow_limit: AtomicUsize,
     /// Idle time after which a flow goes (`other_config:max-idle`).
     pub max_idle_ms: AtomicU64,
@@ -56,6 +52,9 @@ pub struct Settings {
     pub max_revalidator_ms: AtomicU64,
     /// Whether flows are wildcarded (`upcall/disable-megaflows`).
     pub megaflows: AtomicBool,
+    /// Whether dumps name flows by their UFID alone (`upcall/disable-ufid`); else they show keys,
+    /// masks and actions too.
+    pub ufid: AtomicBool,
 }
 
 impl Default for Settings {
@@ -65,6 +64,7 @@ impl Default for Settings {
             max_idle_ms: AtomicU64::new(10_000),
             max_revalidator_ms: AtomicU64::new(500),
             megaflows: AtomicBool::new(true),
+            ufid: AtomicBool::new(true),
         }
     }
 }
@@ -76,6 +76,8 @@ pub struct Counters {
     pub upcalls: AtomicU64,
     /// Upcalls that could not be read or were of no kind that is served.
     pub bad: AtomicU64,
+    /// Upcalls that a userspace action sent.
+    pub actions: AtomicU64,
     /// Upcalls dropped for fairness.
     pub dropped: AtomicU64,
     /// Times a handler's socket had lost upcalls.
@@ -127,6 +129,10 @@ pub struct Udpif {
     pub ports: PortCounters,
     /// Bounds.
     pub settings: Settings,
+    /// How many flows may be installed just now.
+    pub limit: FlowLimit,
+    /// Whether packets are decided.
+    pub gate: Gate,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
@@ -160,6 +166,8 @@ impl Udpif {
             history: History::default(),
             ports: PortCounters::default(),
             settings: Settings::default(),
+            limit: FlowLimit::default(),
+            gate: Gate::default(),
             counters: Counters::default(),
             health: Health::default(),
             target,
@@ -195,6 +203,7 @@ impl Udpif {
         for effect in effects {
             match effect {
                 Effect::Credit(rule) => rule.credit(packets, bytes),
+                Effect::Patch { from, to } => from.credit(to, packets, bytes),
                 Effect::Learn { bridge: id, key, bundle, grat_arp } => {
                     let Some(bridge) = snapshot.bridge(*id) else {
                         continue;
@@ -233,8 +242,21 @@ impl Udpif {
 
     /// Whether another flow may be installed.
     pub fn has_room(&self) -> bool {
-        !self.health.full.load(Ordering::Relaxed)
-            && self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+        !self.health.full.load(Ordering::Relaxed) && self.ukeys.len() < self.flow_limit()
+    }
+
+    /// How many flows may be installed just now.
+    pub fn flow_limit(&self) -> usize {
+        self.limit.get(self.settings.flow_limit.load(Ordering::Relaxed))
+    }
+
+    /// Has handlers and revalidator hold their hands still, or lets them go
+    /// (`other_config:flow-restore-wait`). Before the threads are started, and again whenever the
+    /// configuration says it; once they were let go, nothing holds them any more.
+    pub fn set_restore_wait(&self, wait: bool) {
+        if self.gate.set(wait) {
+            self.changes.kick();
+        }
     }
 }
 
@@ -245,7 +267,9 @@ mod tests {
     use crate::flow::EthAddr;
     use crate::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{
+        Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet,
+    };
 
     const ID: BridgeId = BridgeId(1);
 
@@ -264,7 +288,7 @@ mod tests {
     fn snapshot(fdb: &Arc<Fdb>, bundles: Vec<Bundle>) -> Snapshot {
         let port = |bundle: &Bundle| Port {
             ofp: OfPort(bundle.id.0 as u16),
-            odp: OdpPort(bundle.id.0),
+            at: Attachment::Datapath(OdpPort(bundle.id.0)),
             name: bundle.name.clone(),
             bundle: bundle.id,
             may_enable: true,
