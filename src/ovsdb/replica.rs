@@ -260,8 +260,41 @@ impl Replica {
         &self.tables[table as usize]
     }
 
+    /// Puts rows in the place of those of their names; `None` for those gone.
+    pub(super) fn put(
+        &mut self,
+        rows: impl IntoIterator<Item = ((Table, Uuid), Option<Arc<Row>>)>,
+    ) {
+        for ((table, uuid), row) in rows {
+            let table = self.table_mut(table);
+            match row {
+                Some(row) => drop(table.insert(uuid, row)),
+                None => drop(table.remove(&uuid)),
+            }
+        }
+    }
+
     pub(super) fn table_mut(&mut self, table: Table) -> &mut BTreeMap<Uuid, Arc<Row>> {
         &mut self.tables[table as usize]
+    }
+}
+
+#[cfg(test)]
+impl Replica {
+    /// A replica of rows made by hand, for a server that has no columns.
+    pub(crate) fn of(
+        rows: impl IntoIterator<Item = (Table, Uuid, Vec<(&'static str, Datum)>)>,
+    ) -> Replica {
+        let mut replica = Replica::default();
+        for (table, uuid, columns) in rows {
+            let mut row = Row::new(table, uuid);
+            for (column, datum) in columns {
+                let at = table.column(column).expect("a column that is read");
+                row.set_at(at, Some(datum));
+            }
+            replica.table_mut(table).insert(uuid, Arc::new(row));
+        }
+        replica
     }
 }
 
