@@ -66,11 +66,15 @@ impl Found {
     }
 }
 
-/// Takes over all flows that are in the kernel.
+/// Takes over all flows that are in the kernel; none while an operator has the daemon hold its hands
+/// still ([`Gate`](crate::upcall::gate::Gate)).
 ///
 /// # Errors
 /// When the kernel's flows cannot be listed.
 pub fn adopt_all(udpif: &Udpif, datapath: &dyn Datapath, now_ms: u64) -> Result<Adopted, DpError> {
+    if udpif.gate.is_held() {
+        return Ok(Adopted::default());
+    }
     let mut found = Vec::new();
     datapath.flow_dump(DumpDetail::Full, &mut |flow| found.extend(Found::of(flow)))?;
     let snapshot = udpif.snapshot.load_full();
