@@ -1,7 +1,7 @@
 //! A database with its server, and either daemon over it: what an operator of the stock tools sees.
 //!
-//! The tools are the distribution's, pointed at the site's private directory by `OVS_RUNDIR`. Dropping
-//! the site ends its processes and removes the datapath.
+//! The tools are the distribution's, pointed at its private directory by `OVS_RUNDIR`. Dropping
+//! it ends its processes and removes the datapath.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -24,7 +24,7 @@ pub enum Whose {
 }
 
 /// See the module's page.
-pub struct Site {
+pub struct Deployment {
     dir: PathBuf,
     server: Option<Child>,
     daemon: Option<Child>,
@@ -44,17 +44,17 @@ pub struct Said {
 const LONG: Duration = Duration::from_secs(30);
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 
-impl Site {
+impl Deployment {
     /// An empty database that is served.
     pub fn new() -> Self {
-        let dir = PathBuf::from("/run/rovs-lab/site");
+        let dir = PathBuf::from("/run/rovs-lab/deployment");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("may write below /run");
-        let mut site = Self { dir, server: None, daemon: None };
-        site.create_database("conf.db");
-        site.start_server();
-        assert_eq!(site.tool(&["ovs-vsctl", "--no-wait", "init"]).code, 0);
-        site
+        let mut made = Self { dir, server: None, daemon: None };
+        made.create_database("conf.db");
+        made.start_server();
+        assert_eq!(made.tool(&["ovs-vsctl", "--no-wait", "init"]).code, 0);
+        made
     }
 
     /// Its directory.
@@ -76,7 +76,7 @@ impl Site {
         command
     }
 
-    /// Runs a tool that finds the site by itself.
+    /// Runs a tool that finds it by itself.
     pub fn tool(&self, argv: &[&str]) -> Said {
         let out = self
             .command(argv[0])
@@ -223,7 +223,7 @@ fn end(child: &mut Option<Child>) {
     }
 }
 
-impl Drop for Site {
+impl Drop for Deployment {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the daemon's log, last lines:");
