@@ -1,1 +1,1 @@
-
+//! Tests of the reconciler over a fake kernel.
