@@ -297,6 +297,7 @@ fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
         ofport_recorded: None,
         mac: address(&table.mac)?,
         mtu_request: number(&table.mtu_request, "mtu-request", 68, 65_535)?,
+        options: BTreeMap::new(),
     })
 }
 

@@ -317,7 +317,7 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
     let rounds = &switch.rounds;
     let udpif = &switch.udpif;
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    let limit = udpif.settings.flow_limit.load(Ordering::Relaxed);
+    let limit = udpif.flow_limit();
     let (current, max) = (udpif.ukeys.len() as u64, load(&rounds.max_flows));
     let counters = &udpif.counters;
     if call.format == Format::Json {
@@ -385,7 +385,7 @@ fn set_megaflows(switch: &Switch, on: bool) -> Answer {
 fn set_flow_limit(switch: &Switch, call: Call) -> Answer {
     let limit = call.arg(0).and_then(|arg| arg.parse().ok());
     let limit: usize = limit.ok_or_else(|| error("invalid flow limit"))?;
-    switch.udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+    switch.udpif.limit.set(limit);
     switch.note_state();
     Ok(format!("set flow_limit to {limit}\n").into())
 }

@@ -27,7 +27,7 @@ use super::config::{Config, InterfaceKind};
 use super::reconcile::{Reconciler, Report, interfaces};
 use super::switch::Switch;
 use crate::datapath::kernel::{KernelDatapath, KernelOptions};
-use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
+use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent, dummy};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
 use crate::odp::ufid::UfidHasher;
@@ -71,6 +71,7 @@ type Opener = Box<dyn Fn(&str) -> Option<Result<Opened, DpError>>>;
 pub struct Engine {
     /// Taken by the first datapath that is opened.
     record: Option<PathBuf>,
+    dummy: DummyMode,
     opener: Opener,
     config: Config,
     /// Names of all interfaces that are configured.
@@ -111,6 +112,7 @@ impl Engine {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             record: options.record,
+            dummy: options.dummy,
             opener,
             config: Config::default(),
             names: BTreeSet::new(),
@@ -182,6 +184,7 @@ impl Engine {
             }
             Some(_) if self.current.borrow().is_none() => self.open_or_note(),
             Some(_) => {
+                self.make_dummies();
                 self.hear();
                 // A device may be younger than the last announcement that was read.
                 self.look_up(|name| !of_before.contains(name));
@@ -242,7 +245,7 @@ impl Engine {
     /// must want the same.
     fn wanted_type(&self) -> Option<String> {
         let types = self.config.bridges.values().map(|bridge| bridge.datapath_type.as_str());
-        types.map(type_name).find(|name| is_type(name)).map(str::to_owned)
+        types.map(type_name).find(|name| is_type(name, self.dummy)).map(str::to_owned)
     }
 
     fn open_or_note(&mut self) {
@@ -267,6 +270,7 @@ impl Engine {
             self.listen_to_links();
         }
         self.datapath_type = wanted;
+        self.make_dummies();
         self.listen_to_ports(&*datapath);
         self.list_links();
         self.reconciler.forget_ports();
@@ -324,6 +328,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes the devices of a dummy datapath, which are there for who asks for them.
+    fn make_dummies(&self) {
+        if !is_dummy(&self.datapath_type, self.dummy) {
+            return;
+        }
+        for (name, interface) in self.config.bridges.values().flat_map(interfaces) {
+            let type_name = match &interface.kind {
+                InterfaceKind::System => "system",
+                InterfaceKind::Dummy(type_name) => type_name,
+                InterfaceKind::Internal | InterfaceKind::Patch { .. } => continue,
+                InterfaceKind::Refused(_) => continue,
+            };
+            let made = dummy::kernel().configure_device(name, type_name, &interface.options);
+            if let Err(error) = made {
+                tracing::warn!(target: "netdev_dummy", "{error}");
+            }
+        }
+    }
+
     /// Logs what came and went, and brings devices to what they shall be.
     fn note_report(&mut self, report: Report) {
         for name in &report.purged {
@@ -364,7 +387,7 @@ impl Engine {
         let mut bridges = BTreeMap::new();
         for (name, config) in &self.config.bridges {
             let wanted = type_name(&config.datapath_type);
-            let error = if !is_type(wanted) {
+            let error = if !is_type(wanted, self.dummy) {
                 Some(format!("unknown datapath type {wanted}"))
             } else if wanted != self.datapath_type {
                 Some(format!("datapath type {wanted} cannot be had beside {}", self.datapath_type))
@@ -609,8 +632,18 @@ fn type_name(name: &str) -> &str {
 }
 
 /// Whether there are datapaths of that type.
-fn is_type(name: &str) -> bool {
-    matches!(name, "system" | "dummy")
+fn is_type(name: &str, dummy: DummyMode) -> bool {
+    name == "system" || is_dummy(name, dummy)
+}
+
+/// Whether datapaths of that type are dummies.
+fn is_dummy(name: &str, dummy: DummyMode) -> bool {
+    match dummy {
+        DummyMode::Off => false,
+        DummyMode::On => name == "dummy",
+        DummyMode::System => matches!(name, "dummy" | "system"),
+        DummyMode::Override => matches!(name, "dummy" | "system" | "netdev"),
+    }
 }
 
 /// The configuration without the bridges that want another type of datapath.
@@ -624,7 +657,12 @@ fn in_force<'a>(config: &'a Config, datapath_type: &str) -> Cow<'a, Config> {
     Cow::Owned(config)
 }
 
-fn open_datapath(name: &str, _dummy: DummyMode) -> Option<Result<Opened, DpError>> {
+fn open_datapath(name: &str, dummy: DummyMode) -> Option<Result<Opened, DpError>> {
+    if is_dummy(name, dummy) {
+        let datapath = dummy::open(name, &format!("ovs-{name}"));
+        let host = Arc::new(dummy::kernel().clone());
+        return Some(datapath.map(|datapath| (Arc::new(datapath) as _, host as _)));
+    }
     (name == "system").then(|| {
         let datapath = KernelDatapath::open_with(DATAPATH, true, KernelOptions::from_env())?;
         Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(KernelDevices) as _))

@@ -320,11 +320,13 @@ impl Reconciler {
         let want = (1..=ODP_MAX).contains(&self.next_odp.max(1)).then_some(self.next_odp.max(1));
         let odp = match datapath.port_add(name, kind, want.map(OdpPort)) {
             Ok(odp) => odp,
-            // It may be there without our knowing, under an event that is still to be read.
+            // It, or another port of that number, may be there without our knowing: announced, but not
+            // read yet.
             Err(error) if matches!(error.kind, DpErrorKind::Exists | DpErrorKind::Busy) => {
                 match datapath.port(name)? {
                     Some(port) if port.kind == kind => port.odp,
-                    _ => return Err(error),
+                    Some(_) => return Err(error),
+                    None => datapath.port_add(name, kind, None)?,
                 }
             }
             Err(error) => return Err(error),
@@ -430,7 +432,10 @@ impl Reconciler {
                     report.missing.push(Missing { bridge, interface, reason });
                     continue;
                 };
-                let may_enable = links.by_name(interface_name).is_none_or(|l| l.up && l.running);
+                // A device that was made just now is down.
+                let is_made = interface.kind == InterfaceKind::Internal;
+                let link = links.by_name(interface_name);
+                let may_enable = link.map_or(!is_made, |link| link.up && link.running);
                 members.push((ofp, at, interface_name, may_enable));
             }
             if members.is_empty() {
