@@ -255,6 +255,7 @@ fn check_bridge(
         )?
         .unwrap_or_default(),
         mac: address(&table.mac)?,
+        default_mac: None,
         datapath_id: table.datapath_id.as_ref().map(datapath_id).transpose()?,
         forward_bpdu: table.forward_bpdu,
         fdb: FdbConfig {
