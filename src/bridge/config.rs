@@ -158,6 +158,6 @@ pub struct InterfaceConfig {
     pub mac: Option<EthAddr>,
     /// Wanted size of the largest packet, in bytes.
     pub mtu_request: Option<u32>,
-    /// Column `options`, as far as a device of that kind has any: those of dummies.
+    /// Options of a dummy.
     pub options: BTreeMap<String, String>,
 }

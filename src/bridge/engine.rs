@@ -6,11 +6,11 @@
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
 //! is. Control thread; [`watch`] has threads of its own that listen.
 
+mod backing;
 mod devices;
 mod outcome;
 mod watch;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use self::backing::{Backing, Carried};
 use self::devices::{Tuning, bridge_mac};
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
@@ -26,8 +27,7 @@ use super::commands::Current;
 use super::config::{Config, InterfaceKind};
 use super::reconcile::{Reconciler, Report, interfaces};
 use super::switch::Switch;
-use crate::datapath::kernel::{KernelDatapath, KernelOptions};
-use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent, dummy};
+use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
 use crate::odp::ufid::UfidHasher;
@@ -59,26 +59,29 @@ pub struct EngineOptions {
     pub record: Option<PathBuf>,
     /// Which datapaths are dummies.
     pub dummy: DummyMode,
+    /// Whether the kernel's datapath may not be used (`--disable-system`).
+    pub no_system: bool,
 }
 
 /// A datapath and the devices that can be its ports.
-pub type Opened = (Arc<dyn Datapath>, Arc<dyn HostDevices>);
+type Opened = (Arc<dyn Datapath>, Arc<dyn HostDevices>);
 
-/// Opens the datapath of a type, `system` for the kernel's; `None` for a type that does not exist.
-type Opener = Box<dyn Fn(&str) -> Option<Result<Opened, DpError>>>;
+/// Opens a datapath.
+type Opener = Box<dyn Fn(&Backing) -> Result<Opened, DpError>>;
 
 /// See the module's page.
 pub struct Engine {
-    /// Taken by the first datapath that is opened.
-    record: Option<PathBuf>,
-    dummy: DummyMode,
+    /// The recording is taken by the first datapath that is opened.
+    options: EngineOptions,
     opener: Opener,
+    /// What carries the bridges.
+    backing: Option<Backing>,
+    /// Bridges that nothing carries, and why.
+    refused: BTreeMap<String, String>,
     config: Config,
     /// Names of all interfaces that are configured.
     names: BTreeSet<String>,
     current: Current,
-    /// Type of the datapath that is open, or was last.
-    datapath_type: String,
     host: Arc<dyn HostDevices>,
     reconciler: Reconciler,
     links: LinkTable,
@@ -103,21 +106,20 @@ pub struct Engine {
 impl Engine {
     /// An engine that has nothing to do yet.
     pub fn new(options: EngineOptions) -> Self {
-        let dummy = options.dummy;
-        Self::with_opener(options, Box::new(move |name| open_datapath(name, dummy)))
+        Self::with_opener(options, Box::new(|backing| Ok((backing.open()?, backing.host()))))
     }
 
     /// One over other datapaths than those of this machine.
     fn with_opener(options: EngineOptions, opener: Opener) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
-            record: options.record,
-            dummy: options.dummy,
+            options,
             opener,
+            backing: None,
+            refused: BTreeMap::new(),
             config: Config::default(),
             names: BTreeSet::new(),
             current: Rc::new(RefCell::new(None)),
-            datapath_type: String::new(),
             host: Arc::new(KernelDevices),
             reconciler: Reconciler::default(),
             links: LinkTable::default(),
@@ -165,26 +167,26 @@ impl Engine {
 
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
+        let carried = Carried::new(config, self.backing.as_ref(), &self.options);
+        (self.config, self.refused) = (carried.config, carried.refused);
         let of_before = std::mem::take(&mut self.names);
-        for (name, bridge) in &config.bridges {
+        for (name, bridge) in &self.config.bridges {
             self.names.insert(name.clone());
             self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
         }
-        self.config = config;
         self.tuning.forgive();
-        let wanted = self.wanted_type();
-        let is_open = self.current.borrow().is_some();
-        if is_open && wanted.as_ref() != Some(&self.datapath_type) {
-            self.close(true);
+        if carried.backing != self.backing {
+            self.end(true);
+            self.backing = carried.backing;
         }
-        match wanted {
+        match &self.backing {
             None => {
                 self.failure = None;
                 self.missing.clear();
             }
             Some(_) if self.current.borrow().is_none() => self.open_or_note(),
             Some(_) => {
-                self.make_dummies();
+                self.make_devices();
                 self.hear();
                 // A device may be younger than the last announcement that was read.
                 self.look_up(|name| !of_before.contains(name));
@@ -241,13 +243,6 @@ impl Engine {
         }
     }
 
-    /// The type of datapath that the bridges want: that of the first whose type exists; the others
-    /// must want the same.
-    fn wanted_type(&self) -> Option<String> {
-        let types = self.config.bridges.values().map(|bridge| bridge.datapath_type.as_str());
-        types.map(type_name).find(|name| is_type(name, self.dummy)).map(str::to_owned)
-    }
-
     fn open_or_note(&mut self) {
         if let Err(error) = self.open() {
             self.note_failure(error);
@@ -256,32 +251,25 @@ impl Engine {
 
     /// Opens the datapath, makes the configuration true and begins to serve.
     fn open(&mut self) -> Result<(), DpError> {
-        let Some(wanted) = self.wanted_type() else {
+        let Some(backing) = &self.backing else {
             return Ok(());
         };
-        let Some(opened) = (self.opener)(&wanted) else {
-            let kind = DpErrorKind::Unsupported;
-            let doing = format!("open a datapath of type {wanted}");
-            return Err(DpError::new(kind, doing, libc::EAFNOSUPPORT));
-        };
-        let (datapath, host) = opened?;
-        if self.datapath_type != wanted || self.links_heard.is_none() {
+        let (datapath, host) = (self.opener)(backing)?;
+        if self.links_heard.is_none() {
             self.host = host;
             self.listen_to_links();
         }
-        self.datapath_type = wanted;
-        self.make_dummies();
+        self.make_devices();
         self.listen_to_ports(&*datapath);
         self.list_links();
         self.reconciler.forget_ports();
-        let config = in_force(&self.config, &self.datapath_type);
-        let mut switch = Switch::open(datapath.clone(), &config.settings, self.ufids)?;
+        let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
         let mut changes = Vec::new();
         let (snapshot, report) =
-            self.reconciler.apply(&config, &*datapath, &self.links, &mut changes)?;
-        switch.note_config(&config.to_toml());
+            self.reconciler.apply(&self.config, &*datapath, &self.links, &mut changes)?;
+        switch.note_config(&self.config.to_toml());
         // Once only: a datapath that comes back is another one, and the file is full of the first.
-        if let Some(path) = self.record.take() {
+        if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
                 Ok(()) => tracing::info!(target: "record", "recording into {}", path.display()),
                 Err(error) => tracing::error!(target: "record", "{}: {error}", path.display()),
@@ -316,35 +304,15 @@ impl Engine {
         let Some(switch) = &*current else {
             return Ok(());
         };
-        let config = in_force(&self.config, &self.datapath_type);
         let mut changes = Vec::new();
         let (snapshot, report) =
-            self.reconciler.apply(&config, &*switch.datapath, &self.links, &mut changes)?;
+            self.reconciler.apply(&self.config, &*switch.datapath, &self.links, &mut changes)?;
         switch.configure(snapshot, changes);
         self.note_report(report);
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {} is in order again", switch.datapath.name());
         }
         Ok(())
-    }
-
-    /// Makes the devices of a dummy datapath, which are there for who asks for them.
-    fn make_dummies(&self) {
-        if !is_dummy(&self.datapath_type, self.dummy) {
-            return;
-        }
-        for (name, interface) in self.config.bridges.values().flat_map(interfaces) {
-            let type_name = match &interface.kind {
-                InterfaceKind::System => "system",
-                InterfaceKind::Dummy(type_name) => type_name,
-                InterfaceKind::Internal | InterfaceKind::Patch { .. } => continue,
-                InterfaceKind::Refused(_) => continue,
-            };
-            let made = dummy::kernel().configure_device(name, type_name, &interface.options);
-            if let Err(error) = made {
-                tracing::warn!(target: "netdev_dummy", "{error}");
-            }
-        }
     }
 
     /// Logs what came and went, and brings devices to what they shall be.
@@ -365,7 +333,7 @@ impl Engine {
         let before = std::mem::take(&mut self.missing);
         for missing in report.missing {
             let key = (missing.bridge, missing.interface);
-            if before.get(&key) != Some(&missing.reason) {
+            if before.get(&key) != Some(&missing.reason) && !missing.reason.is_empty() {
                 tracing::warn!(target: "bridge", "{}", missing.reason);
             }
             self.missing.insert(key, missing.reason);
@@ -386,17 +354,9 @@ impl Engine {
         let version = current.as_ref().map_or_else(String::new, |switch| version_of(switch));
         let mut bridges = BTreeMap::new();
         for (name, config) in &self.config.bridges {
-            let wanted = type_name(&config.datapath_type);
-            let error = if !is_type(wanted, self.dummy) {
-                Some(format!("unknown datapath type {wanted}"))
-            } else if wanted != self.datapath_type {
-                Some(format!("datapath type {wanted} cannot be had beside {}", self.datapath_type))
-            } else {
-                None
-            };
             let mac = bridge_mac(name, config, &self.links, &self.machine_id);
             let mut outcome = BridgeOutcome {
-                error,
+                error: None,
                 datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
                 datapath_version: version.clone(),
                 interfaces: BTreeMap::new(),
@@ -406,6 +366,10 @@ impl Engine {
                 let had = InterfaceOutcome { ofport: port.ofp, odp: port.odp() };
                 outcome.interfaces.insert(port.name.clone(), Ok(had));
             }
+            bridges.insert(name.clone(), outcome);
+        }
+        for (name, reason) in &self.refused {
+            let outcome = BridgeOutcome { error: Some(reason.clone()), ..BridgeOutcome::default() };
             bridges.insert(name.clone(), outcome);
         }
         for ((bridge, name), reason) in &self.missing {
@@ -419,6 +383,12 @@ impl Engine {
         let is_other = outcome != self.outcome;
         self.outcome = outcome;
         is_other
+    }
+
+    fn make_devices(&self) {
+        if let Some(backing) = &self.backing {
+            backing.make_devices(&self.config, self.options.dummy);
+        }
     }
 
     fn listen_to_links(&mut self) {
@@ -624,49 +594,6 @@ impl Engine {
 
 fn failure_text(error: &DpError) -> String {
     format!("{error}; {}", error.remedy())
-}
-
-/// The name of a datapath type; the empty one is the kernel's.
-fn type_name(name: &str) -> &str {
-    if name.is_empty() { "system" } else { name }
-}
-
-/// Whether there are datapaths of that type.
-fn is_type(name: &str, dummy: DummyMode) -> bool {
-    name == "system" || is_dummy(name, dummy)
-}
-
-/// Whether datapaths of that type are dummies.
-fn is_dummy(name: &str, dummy: DummyMode) -> bool {
-    match dummy {
-        DummyMode::Off => false,
-        DummyMode::On => name == "dummy",
-        DummyMode::System => matches!(name, "dummy" | "system"),
-        DummyMode::Override => matches!(name, "dummy" | "system" | "netdev"),
-    }
-}
-
-/// The configuration without the bridges that want another type of datapath.
-fn in_force<'a>(config: &'a Config, datapath_type: &str) -> Cow<'a, Config> {
-    let is_other = |name: &str| type_name(name) != datapath_type;
-    if !config.bridges.values().any(|bridge| is_other(&bridge.datapath_type)) {
-        return Cow::Borrowed(config);
-    }
-    let mut config = config.clone();
-    config.bridges.retain(|_, bridge| !is_other(&bridge.datapath_type));
-    Cow::Owned(config)
-}
-
-fn open_datapath(name: &str, dummy: DummyMode) -> Option<Result<Opened, DpError>> {
-    if is_dummy(name, dummy) {
-        let datapath = dummy::open(name, &format!("ovs-{name}"));
-        let host = Arc::new(dummy::kernel().clone());
-        return Some(datapath.map(|datapath| (Arc::new(datapath) as _, host as _)));
-    }
-    (name == "system").then(|| {
-        let datapath = KernelDatapath::open_with(DATAPATH, true, KernelOptions::from_env())?;
-        Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(KernelDevices) as _))
-    })
 }
 
 /// What the peer has in column `datapath_version`: the module in the kernel tree has no version.

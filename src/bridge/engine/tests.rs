@@ -11,11 +11,9 @@ use crate::standalone;
 /// An engine whose datapaths and devices are a fake kernel's.
 fn engine(kernel: &FakeKernel) -> Engine {
     let kernel = kernel.clone();
-    let opener = move |name: &str| {
-        (name == "system").then(|| {
-            let datapath = kernel.open(DATAPATH, true)?;
-            Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(kernel.clone()) as _))
-        })
+    let opener = move |_: &Backing| {
+        let datapath = kernel.open(DATAPATH, true)?;
+        Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(kernel.clone()) as _))
     };
     Engine::with_opener(EngineOptions::default(), Box::new(opener))
 }
