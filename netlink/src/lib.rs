@@ -8,7 +8,7 @@
 //! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`socket`] (exchanges
 //! with the kernel, with [`ack`], [`error`] and [`ring`]), [`key`] and [`action`] (what is matched
 //! and what is done about it), then one file per family: [`datapath`], [`vport`], [`flow`],
-//! [`packet`], [`meter`], [`ct_limit`]; [`family`] has their ids, [`monitor`] tells of changes.
+//! [`packet`], [`meter`], [`ct_limit`]; [`family`] has their ids, [`monitor`] tells of changes, [`ethtool`] of drivers.
 //! Constants bear the names of the kernel's header, in [`uapi`].
 //!
 //! Two programs show it at work: `examples/dp_show.rs` lists datapaths and ports, and
@@ -38,6 +38,7 @@ pub mod ct;
 pub mod ct_limit;
 pub mod datapath;
 pub mod error;
+pub mod ethtool;
 pub mod family;
 pub mod flow;
 pub mod key;

@@ -3,11 +3,12 @@
 //! What always holds: each function is safe to call with any arguments; pointers handed to the
 //! kernel point into slices that are borrowed for the whole call, and none is kept afterwards.
 //!
-//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`.
+//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`, `linux/ethtool.h`.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, size_of_val};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::ptr;
 use std::time::Duration;
 
@@ -175,4 +176,41 @@ fn get_option(fd: BorrowedFd<'_>, name: libc::c_int, value: &mut [i32]) -> io::R
         )
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Carries out an ethtool command that only asks, into a buffer of the structure's full size.
+///
+/// `N` must be at least the size of the structure that the command answers with; each caller below
+/// has one command and one size.
+fn ethtool<const N: usize>(device: &str, command: u32) -> io::Result<[u8; N]> {
+    // Any socket does: the call is about the network namespace.
+    let socket = UnixDatagram::unbound()?;
+    let mut answer = [0; N];
+    answer[..4].copy_from_slice(&command.to_ne_bytes());
+    // SAFETY: ifreq is a plain C structure for which all bits zero is a valid value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays zero, so the name is terminated.
+    if device.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = answer.as_mut_ptr().cast();
+    // SAFETY: the request points to `answer`, which lives for the whole call and holds the structure
+    // that the kernel writes for this command; the kernel keeps no pointer to it.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+/// `struct ethtool_drvinfo` of a device.
+pub(crate) fn ethtool_drvinfo(device: &str) -> io::Result<[u8; 196]> {
+    const ETHTOOL_GDRVINFO: u32 = 0x3;
+    ethtool(device, ETHTOOL_GDRVINFO)
+}
+
+/// `struct ethtool_cmd` of a device.
+pub(crate) fn ethtool_settings(device: &str) -> io::Result<[u8; 44]> {
+    const ETHTOOL_GSET: u32 = 0x1;
+    ethtool(device, ETHTOOL_GSET)
 }
