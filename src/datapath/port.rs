@@ -56,6 +56,17 @@ impl PortKind {
         }
     }
 
+    /// The peer's name for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Gre => "gre",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Netdev | Self::Other(_) => "system",
+        }
+    }
+
     /// The number that the kernel uses.
     pub const fn vport_type(self) -> u32 {
         match self {
