@@ -7,15 +7,15 @@
 //! The modules stand in reading order; a packet travels down the list, and a module uses only
 //! those above it:
 //!
-//! - the ground floor: [`limits`] (every bound with its reason), [`strerror`], [`vlog`] (log lines as the
+//! - the ground floor: [`limits`] (every bound with its reason), [`strerror`], [`clock`], [`vlog`] (log lines as the
 //!   peer's), [`coverage`] and [`memory`] (counters), [`unixctl`] (the control socket);
 //! - values: [`packet`] (header views), [`flow`] (fields, flows, matches), [`odp`] (the datapath's keys, masks
 //!   and actions, as bytes and as text);
 //! - the kernel: [`datapath`] (the kernel's, a fake one, recordings, faults), [`netdev`] (host devices);
 //! - the switch: [`classifier`], [`ofproto`] (rules and tables), [`l2`] (learned addresses), [`snapshot`] (the
 //!   configuration as packets meet it), [`xlate`] (what is done with a packet, and why);
-//! - what runs it: [`upcall`] (handlers, installed flows), [`revalidate`] (keeping them right), [`bridge`] (from
-//!   what is wanted to what is), [`daemon`] (the process), [`standalone`] (one TOML file in the place of a
+//! - what runs it: [`upcall`] (handlers, installed flows), [`revalidate`] (keeping them right), [`ovsdb`] (the
+//!   database's client), [`bridge`] (from what is wanted to what is), [`daemon`] (the process), [`standalone`] (one TOML file in the place of a
 //!   database), [`tool`] (`rovs`).
 //!
 //! To decide upcalls in another way, take [`datapath::Datapath::open_handlers`] and answer what
@@ -24,6 +24,8 @@
 pub mod limits;
 
 pub mod strerror;
+
+pub mod clock;
 
 pub mod vlog;
 
@@ -56,6 +58,8 @@ pub mod xlate;
 pub mod upcall;
 
 pub mod revalidate;
+
+pub mod ovsdb;
 
 pub mod bridge;
 

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::datapath::OdpPort;
 use crate::l2::fdb::{BundleId, Fdb, FdbKey};
@@ -134,19 +135,87 @@ impl Bundle {
     }
 }
 
+/// Packets that crossed one end of a patch, seen from its bridge; any thread adds.
+#[derive(Debug, Default)]
+pub struct PatchCounters {
+    /// Packets that came in here from the other bridge.
+    pub rx_packets: AtomicU64,
+    /// Their bytes.
+    pub rx_bytes: AtomicU64,
+    /// Packets that left here for the other bridge.
+    pub tx_packets: AtomicU64,
+    /// Their bytes.
+    pub tx_bytes: AtomicU64,
+}
+
+impl PatchCounters {
+    /// Credits packets that went from the end that these are of to the end that `peer` is of.
+    pub fn credit(&self, peer: &Self, packets: u64, bytes: u64) {
+        self.tx_packets.fetch_add(packets, Ordering::Relaxed);
+        self.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
+        peer.rx_packets.fetch_add(packets, Ordering::Relaxed);
+        peer.rx_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One end of a link between two bridges.
+#[derive(Clone, Debug)]
+pub struct Patch {
+    /// Name of the port at the other end, which counts only if it names this one.
+    pub peer: String,
+    /// What crossed it; shared with earlier snapshots.
+    pub counters: Arc<PatchCounters>,
+}
+
+/// Counters are no part of what a patch is.
+impl PartialEq for Patch {
+    fn eq(&self, other: &Self) -> bool {
+        self.peer == other.peer
+    }
+}
+
+impl Eq for Patch {}
+
+/// What is behind a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attachment {
+    /// A port of the datapath.
+    Datapath(OdpPort),
+    /// Another bridge; the datapath knows nothing of it.
+    Patch(Patch),
+}
+
 /// A port of a bridge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Port {
     /// OpenFlow number.
     pub ofp: OfPort,
-    /// Datapath number.
-    pub odp: OdpPort,
+    /// What is behind it.
+    pub at: Attachment,
     /// Name of the device.
     pub name: String,
     /// Bundle it belongs to.
     pub bundle: BundleId,
     /// Whether it may carry packets: administratively up and with carrier.
     pub may_enable: bool,
+}
+
+impl Port {
+    /// Its number in the datapath; patch ports have none.
+    pub fn odp(&self) -> Option<OdpPort> {
+        match self.at {
+            Attachment::Datapath(odp) => Some(odp),
+            Attachment::Patch(_) => None,
+        }
+    }
+
+    /// Its end of a patch, if it is one.
+    pub fn patch(&self) -> Option<&Patch> {
+        match &self.at {
+            Attachment::Datapath(_) => None,
+            Attachment::Patch(patch) => Some(patch),
+        }
+    }
 }
 
 /// A bridge as handlers see it.
@@ -193,7 +262,9 @@ impl Snapshot {
         let mut by_odp = HashMap::default();
         for (b, bridge) in bridges.iter().enumerate() {
             for (p, port) in bridge.ports.iter().enumerate() {
-                by_odp.insert(port.odp, (b, p));
+                if let Some(odp) = port.odp() {
+                    by_odp.insert(odp, (b, p));
+                }
             }
         }
         Self { bridges, by_odp }
@@ -247,13 +318,13 @@ impl Snapshot {
             match next.bridge(old.id) {
                 None => {
                     changes.push(Dep::Bridge(old.id));
-                    changes.extend(old.ports.iter().map(|port| Dep::OdpPort(port.odp)));
+                    changes.extend(old.ports.iter().filter_map(Port::odp).map(Dep::OdpPort));
                 }
                 Some(new) => bridge_changes(old, new, &mut changes),
             }
         }
         for new in next.bridges.iter().filter(|new| self.bridge(new.id).is_none()) {
-            changes.extend(new.ports.iter().map(|port| Dep::OdpPort(port.odp)));
+            changes.extend(new.ports.iter().filter_map(Port::odp).map(Dep::OdpPort));
         }
         changes
     }
@@ -288,12 +359,12 @@ fn bridge_changes(old: &Bridge, new: &Bridge, changes: &mut Vec<Dep>) {
     }
     for port in &old.ports {
         if new.port(port.ofp) != Some(port) {
-            changes.push(Dep::OdpPort(port.odp));
+            changes.extend(port.odp().map(Dep::OdpPort));
         }
     }
     for port in &new.ports {
         if old.port(port.ofp) != Some(port) {
-            changes.push(Dep::OdpPort(port.odp));
+            changes.extend(port.odp().map(Dep::OdpPort));
         }
     }
 }

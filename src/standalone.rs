@@ -3,6 +3,7 @@
 //! ```toml
 //! [bridge.br0]
 //! mac = "02:00:00:00:00:01"         # address of the device br0
+//! fail-mode = "standalone"          # or "secure": no flows, no forwarding
 //! mac-table-size = 8192
 //! mac-aging-time = 300              # seconds
 //! flood-vlans = [99]
@@ -17,7 +18,12 @@
 //! ofport = 5
 //!
 //! [bridge.br0.port.host0]
-//! type = "internal"
+//! type = "internal"                 # system, internal, patch
+//! mtu-request = 1400
+//!
+//! [bridge.br0.port.to-br1]
+//! type = "patch"
+//! peer = "to-br0"                   # a patch port that names this one as its peer
 //!
 //! [other-config]
 //! max-idle = 10000                  # milliseconds
@@ -27,7 +33,6 @@
 //! What always holds: a file is taken whole or refused whole, with line, column and what would be
 //! right; unknown keys are refused, for they are misspelt ones.
 
-mod port_watch;
 pub mod run;
 
 use std::collections::BTreeMap;
@@ -37,7 +42,9 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::bridge::config::{BridgeConfig, Config, PortConfig, PortType, SettingsConfig};
+use crate::bridge::config::{
+    BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig, SettingsConfig,
+};
 use crate::flow::EthAddr;
 use crate::l2::fdb::FdbConfig;
 use crate::limits::CONFIG_FILE_MAX;
@@ -138,6 +145,7 @@ struct OtherConfig {
 struct BridgeTable {
     mac: Option<Spanned<String>>,
     datapath_id: Option<Spanned<String>>,
+    fail_mode: Option<Spanned<String>>,
     #[serde(default)]
     forward_bpdu: bool,
     mac_table_size: Option<Spanned<i64>>,
@@ -160,6 +168,8 @@ struct PortTable {
     priority_tags: Option<Spanned<String>>,
     ofport: Option<Spanned<i64>>,
     mac: Option<Spanned<String>>,
+    mtu_request: Option<Spanned<i64>>,
+    peer: Option<Spanned<String>>,
 }
 
 /// Something wrong at a byte offset.
@@ -180,6 +190,7 @@ fn check(file: File) -> Result<Config, Complaint> {
         max_revalidator_ms: number(&other.max_revalidator, "max-revalidator", 100, 86_400_000)?,
         flow_limit: number(&other.flow_limit, "flow-limit", 0, 100_000_000)?,
         vlan_limit: number(&other.vlan_limit, "vlan-limit", 0, 2)?,
+        ..SettingsConfig::default()
     };
     let mut bridges = BTreeMap::new();
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
@@ -187,18 +198,16 @@ fn check(file: File) -> Result<Config, Complaint> {
         device_name(&name, "bridge")?;
         owner(&mut owners, &name, name.get_ref())?;
         let mut ports = BTreeMap::new();
+        let mut ofports: BTreeMap<i64, &str> = BTreeMap::new();
         for (port_name, port) in table.port.iter() {
-            device_name(port_name, "port")?;
+            if port.kind.as_ref().is_none_or(|kind| kind.get_ref() != "patch") {
+                device_name(port_name, "port")?;
+            }
             owner(&mut owners, port_name, name.get_ref())?;
-            ports.insert(port_name.get_ref().clone(), check_port(port)?);
-        }
-        for (port_name, port) in &table.port {
-            let twin = ports.iter().find(|(other, config)| {
-                *other != port_name.get_ref()
-                    && config.ofport.is_some()
-                    && port.ofport.as_ref().map(|n| *n.get_ref()) == config.ofport.map(i64::from)
-            });
-            if let (Some((other, _)), Some(ofport)) = (twin, &port.ofport) {
+            ports.insert(port_name.get_ref().clone(), check_port(port_name.get_ref(), port)?);
+            if let Some(ofport) = &port.ofport
+                && let Some(other) = ofports.insert(*ofport.get_ref(), port_name.get_ref())
+            {
                 let message = format!(
                     "ofport {} is wanted by {other} too; give each its own",
                     ofport.get_ref()
@@ -238,6 +247,13 @@ fn check_bridge(
         table.flood_vlans.iter().map(|vid| in_range(vid, "flood-vlans", 0, 4095)).collect();
     let aging: Option<u64> = number(&table.mac_aging_time, "mac-aging-time", 15, 3600)?;
     Ok(BridgeConfig {
+        datapath_type: String::new(),
+        fail_mode: one_of(
+            &table.fail_mode,
+            "fail-mode",
+            &[("standalone", FailMode::Standalone), ("secure", FailMode::Secure)],
+        )?
+        .unwrap_or_default(),
         mac: address(&table.mac)?,
         datapath_id: table.datapath_id.as_ref().map(datapath_id).transpose()?,
         forward_bpdu: table.forward_bpdu,
@@ -251,16 +267,43 @@ fn check_bridge(
     })
 }
 
-fn check_port(table: &PortTable) -> Result<PortConfig, Complaint> {
+/// Kinds as they are written.
+#[derive(Clone, Copy)]
+enum Kind {
+    System,
+    Internal,
+    Patch,
+}
+
+fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
+    let kinds = [("system", Kind::System), ("internal", Kind::Internal), ("patch", Kind::Patch)];
+    let kind = one_of(&table.kind, "type", &kinds)?.unwrap_or(Kind::System);
+    let kind = match (kind, &table.peer) {
+        (Kind::Patch, Some(peer)) => InterfaceKind::Patch { peer: peer.get_ref().clone() },
+        (Kind::Patch, None) => {
+            let at = table.kind.as_ref().map_or(0, |kind| kind.span().start);
+            let message = "a patch port needs peer, the name of the port at its other end";
+            return Err(Complaint { at, message: message.to_owned() });
+        }
+        (_, Some(peer)) => {
+            return Err(complain(peer, "only a patch port has a peer; add type = \"patch\""));
+        }
+        (Kind::System, None) => InterfaceKind::System,
+        (Kind::Internal, None) => InterfaceKind::Internal,
+    };
+    Ok(InterfaceConfig {
+        kind,
+        ofport_request: number(&table.ofport, "ofport", 1, 65_279)?,
+        ofport_recorded: None,
+        mac: address(&table.mac)?,
+        mtu_request: number(&table.mtu_request, "mtu-request", 68, 65_535)?,
+    })
+}
+
+fn check_port(name: &str, table: &PortTable) -> Result<PortConfig, Complaint> {
     let trunks: Result<Vec<u16>, Complaint> =
         table.trunks.iter().map(|vid| in_range(vid, "trunks", 0, 4095)).collect();
     let config = PortConfig {
-        kind: one_of(
-            &table.kind,
-            "type",
-            &[("system", PortType::System), ("internal", PortType::Internal)],
-        )?
-        .unwrap_or_default(),
         tag: number(&table.tag, "tag", 0, 4095)?,
         trunks: trunks?,
         vlan_mode: one_of(
@@ -283,8 +326,7 @@ fn check_port(table: &PortTable) -> Result<PortConfig, Complaint> {
             ],
         )?
         .unwrap_or_default(),
-        ofport: number(&table.ofport, "ofport", 1, 65_279)?,
-        mac: address(&table.mac)?,
+        ..PortConfig::single(name, check_interface(table)?)
     };
     if config.vlan_mode == Some(VlanMode::Access)
         && let Some(first) = table.trunks.first()

@@ -9,7 +9,9 @@ use rovs::datapath::OdpPort;
 use rovs::flow::{Be16, EthAddr, Flow, FlowWildcards, VLAN_CFI, VlanHdr};
 use rovs::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
 use rovs::ofproto::{OfPort, Tables};
-use rovs::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, Snapshot, VlanMode, VlanSet};
+use rovs::snapshot::{
+    Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, Snapshot, VlanMode, VlanSet,
+};
 use rovs::xlate::{XlateIn, XlateOut, translate};
 
 /// VLANs that anything is about; 0 is none.
@@ -74,7 +76,7 @@ fn bridge(ports: &[PortPlan], known: &[(u8, usize, usize)], forward_bpdu: bool) 
         ports: (0..ports.len())
             .map(|n| Port {
                 ofp: OfPort(number(n)),
-                odp: OdpPort(u32::from(number(n)) + 100),
+                at: Attachment::Datapath(OdpPort(u32::from(number(n)) + 100)),
                 name: format!("p{n}"),
                 bundle: BundleId(n as u32 + 1),
                 may_enable: true,

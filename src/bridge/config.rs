@@ -4,6 +4,8 @@
 //! itself, though it may still clash with the host (a device that does not exist). Names and
 //! meanings are those of ovs-vswitchd.conf.db(5). Plain values.
 
+mod text;
+
 use std::collections::BTreeMap;
 
 use crate::flow::{EthAddr, FLOW_MAX_VLAN_HEADERS};
@@ -32,6 +34,14 @@ pub struct SettingsConfig {
     pub flow_limit: Option<usize>,
     /// `vlan-limit`, taken when the datapath is opened.
     pub vlan_limit: Option<usize>,
+    /// `n-revalidator-threads`.
+    pub n_revalidator_threads: Option<usize>,
+    /// `min-revalidate-pps`.
+    pub min_revalidate_pps: Option<u64>,
+    /// `stats-update-interval`, milliseconds.
+    pub stats_update_interval_ms: Option<u64>,
+    /// `flow-restore-wait`: flows of an earlier run stay as they are until it is taken away.
+    pub flow_restore_wait: bool,
 }
 
 impl SettingsConfig {
@@ -46,9 +56,23 @@ impl SettingsConfig {
     }
 }
 
+/// What a bridge does with packets as long as no controller has told it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FailMode {
+    /// Forward as a learning switch.
+    #[default]
+    Standalone,
+    /// Forward by the flows of a controller and nothing else.
+    Secure,
+}
+
 /// A bridge.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BridgeConfig {
+    /// `datapath_type`: empty or `system` is the kernel's.
+    pub datapath_type: String,
+    /// `fail_mode`.
+    pub fail_mode: FailMode,
     /// `other_config:hwaddr`.
     pub mac: Option<EthAddr>,
     /// `other_config:datapath-id`.
@@ -57,25 +81,14 @@ pub struct BridgeConfig {
     pub forward_bpdu: bool,
     /// Bounds of the forwarding database.
     pub fdb: FdbConfig,
-    /// Ports by name, the local one left out.
+    /// Ports by name. The bridge's own may be among them, under the bridge's name; if it is not, it
+    /// exists all the same.
     pub ports: BTreeMap<String, PortConfig>,
 }
 
-/// What kind of device a port is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum PortType {
-    /// A device of the host.
-    #[default]
-    System,
-    /// A device that the datapath makes.
-    Internal,
-}
-
-/// A port.
+/// A port: one interface, or several that are bonded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortConfig {
-    /// Kind of device.
-    pub kind: PortType,
     /// Access or native VLAN.
     pub tag: Option<u16>,
     /// VLANs of a trunk; none means all.
@@ -84,13 +97,18 @@ pub struct PortConfig {
     pub vlan_mode: Option<VlanMode>,
     /// `other_config:priority-tags`.
     pub priority_tags: PriorityTags,
-    /// Wanted OpenFlow number.
-    pub ofport: Option<u16>,
-    /// Wanted address of an internal device.
+    /// Column `mac`: the address that the bridge takes for its own if it takes one of this port's.
     pub mac: Option<EthAddr>,
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<String, InterfaceConfig>,
 }
 
 impl PortConfig {
+    /// A port of one interface, which has the same name.
+    pub fn single(name: &str, interface: InterfaceConfig) -> Self {
+        Self { interfaces: [(name.to_owned(), interface)].into(), ..Self::default() }
+    }
+
     /// The mode in force.
     pub fn mode(&self) -> VlanMode {
         let default = if self.tag.is_some() { VlanMode::Access } else { VlanMode::Trunk };
@@ -101,4 +119,38 @@ impl PortConfig {
     pub fn trunk_set(&self) -> VlanSet {
         if self.trunks.is_empty() { VlanSet::ALL } else { self.trunks.iter().copied().collect() }
     }
+}
+
+/// What kind of device an interface is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum InterfaceKind {
+    /// A device of the host.
+    #[default]
+    System,
+    /// A device that the datapath makes.
+    Internal,
+    /// One end of a link between two bridges.
+    Patch {
+        /// Name of the interface at the other end.
+        peer: String,
+    },
+    /// A device that exists in this process only, of the peer's type of that name.
+    Dummy(String),
+    /// Nothing that can be had; the text says why, as for `Interface.error`.
+    Refused(String),
+}
+
+/// An interface.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InterfaceConfig {
+    /// Kind of device.
+    pub kind: InterfaceKind,
+    /// Wanted OpenFlow number.
+    pub ofport_request: Option<u16>,
+    /// The OpenFlow number that it had in an earlier run.
+    pub ofport_recorded: Option<u16>,
+    /// Wanted address of an internal device.
+    pub mac: Option<EthAddr>,
+    /// Wanted size of the largest packet, in bytes.
+    pub mtu_request: Option<u32>,
 }

@@ -10,12 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::config::{BridgeConfig, Config, PortConfig, PortType};
+use super::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::datapath::{Datapath, DpError, DpErrorKind, OdpPort, PortInfo, PortKind};
 use crate::flow::EthAddr;
 use crate::l2::fdb::{BundleId, Fdb};
 use crate::ofproto::{OfPort, Tables};
-use crate::snapshot::{Bridge, BridgeId, Bundle, Dep, Port, Snapshot};
+use crate::snapshot::{
+    Attachment, Bridge, BridgeId, Bundle, Dep, Patch, PatchCounters, Port, Snapshot,
+};
 
 /// A device of the host, as far as it matters here.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +67,8 @@ struct BridgeState {
     ofports: BTreeMap<String, OfPort>,
     last_ofport: u16,
     bundles: BTreeMap<String, BundleId>,
+    /// Counters of patch ports by name.
+    patches: BTreeMap<String, Arc<PatchCounters>>,
 }
 
 /// See the module's page.
@@ -203,6 +207,7 @@ impl Reconciler {
                 ofports: BTreeMap::new(),
                 last_ofport: 0,
                 bundles: BTreeMap::new(),
+                patches: BTreeMap::new(),
             },
         );
     }
@@ -215,39 +220,50 @@ impl Reconciler {
         odp: &BTreeMap<String, OdpPort>,
         devices: &[Device],
     ) -> Bridge {
-        let local = PortConfig { kind: PortType::Internal, ..PortConfig::default() };
-        let mut bundles = Vec::new();
-        let mut ports = Vec::new();
-        // Wanted numbers are given first, so that nobody else takes them.
-        let mut names: Vec<(&str, &PortConfig)> =
-            config.ports.iter().map(|(name, port)| (name.as_str(), port)).collect();
-        names.sort_by_key(|(_, port)| port.ofport.is_none());
-        names.push((name, &local));
+        let local = PortConfig::single(
+            name,
+            InterfaceConfig { kind: InterfaceKind::Internal, ..InterfaceConfig::default() },
+        );
+        let own = (!config.ports.contains_key(name)).then_some((name, &local));
+        let named = config.ports.iter().map(|(name, port)| (name.as_str(), port));
+        let all: Vec<(&str, &PortConfig)> = named.chain(own).collect();
         let Some(state) = self.bridges.get_mut(name) else {
             unreachable!("the bridge was ensured");
         };
-        state.bundles.retain(|port, _| port == name || config.ports.contains_key(port));
-        for (port_name, port) in names {
-            let ofp = if port_name == name {
-                OfPort::LOCAL
-            } else {
-                state.ofport(port_name, port.ofport, config)
-            };
+        state.number(name, &all);
+        state.bundles.retain(|port, _| all.iter().any(|(name, _)| name == port));
+        let mut bundles = Vec::new();
+        let mut ports = Vec::new();
+        for (port_name, port) in all {
             let bundle = *state.bundles.entry(port_name.to_owned()).or_insert_with(|| {
                 self.next_bundle += 1;
                 BundleId(self.next_bundle)
             });
-            let Some(odp) = odp.get(port_name) else {
+            let mut members = Vec::new();
+            for (interface_name, interface) in &port.interfaces {
+                let at = match (&interface.kind, odp.get(interface_name)) {
+                    (InterfaceKind::Patch { peer }, _) => {
+                        let counters = state.patches.entry(interface_name.clone()).or_default();
+                        let counters = counters.clone();
+                        Attachment::Patch(Patch { peer: peer.clone(), counters })
+                    }
+                    (_, Some(odp)) => Attachment::Datapath(*odp),
+                    (_, None) => continue,
+                };
+                let Some(ofp) = state.ofports.get(interface_name).copied() else {
+                    continue;
+                };
+                let device = devices.iter().find(|device| device.name == *interface_name);
+                let may_enable = device.is_none_or(|device| device.running);
+                members.push((may_enable, ofp));
+                let name = interface_name.clone();
+                ports.push(Port { ofp, at, name, bundle, may_enable });
+            }
+            if members.is_empty() {
                 continue;
-            };
-            let device = devices.iter().find(|device| device.name == port_name);
-            ports.push(Port {
-                ofp,
-                odp: *odp,
-                name: port_name.to_owned(),
-                bundle,
-                may_enable: device.is_none_or(|device| device.running),
-            });
+            }
+            // The first member forwards.
+            members.sort_by_key(|(may_enable, ofp)| (!may_enable, *ofp));
             bundles.push(Bundle {
                 id: bundle,
                 name: port_name.to_owned(),
@@ -255,7 +271,7 @@ impl Reconciler {
                 vlan: port.tag.unwrap_or(0),
                 trunks: port.trunk_set(),
                 priority_tags: port.priority_tags,
-                ports: vec![ofp],
+                ports: members.into_iter().map(|(_, ofp)| ofp).collect(),
             });
         }
         ports.sort_by_key(|port| port.ofp);
@@ -273,45 +289,68 @@ impl Reconciler {
 }
 
 impl BridgeState {
-    /// The OpenFlow number of a port: the one it wants, the one it had, or the next unused.
-    fn ofport(&mut self, name: &str, wanted: Option<u16>, config: &BridgeConfig) -> OfPort {
-        if let Some(wanted) = wanted.map(OfPort) {
-            self.ofports.retain(|other, ofp| *ofp != wanted || other == name);
-            self.ofports.insert(name.to_owned(), wanted);
-            return wanted;
-        }
-        if let Some(ofp) = self.ofports.get(name) {
-            return *ofp;
-        }
-        let mut turned = false;
-        loop {
-            self.last_ofport += 1;
-            if self.last_ofport >= 32_768 {
-                // All used once: the numbers of ports that are no more are free again.
-                self.last_ofport = 1;
-                if std::mem::replace(&mut turned, true) {
-                    self.ofports.retain(|other, _| config.ports.contains_key(other));
-                }
+    /// Gives each interface its OpenFlow number: the one it wants, the one it has, the one it had
+    /// in an earlier run, or the next unused. What is wanted is given first, so that nobody else takes
+    /// it.
+    fn number(&mut self, bridge: &str, ports: &[(&str, &PortConfig)]) {
+        let interfaces = || ports.iter().flat_map(|(_, port)| &port.interfaces);
+        self.ofports.insert(bridge.to_owned(), OfPort::LOCAL);
+        for (name, interface) in interfaces() {
+            if let Some(wanted) = interface.ofport_request.filter(|_| name != bridge).map(OfPort) {
+                self.ofports.retain(|other, ofp| *ofp != wanted || other == name);
+                self.ofports.insert(name.clone(), wanted);
             }
-            let next = OfPort(self.last_ofport);
-            if !self.ofports.values().any(|ofp| *ofp == next) {
-                self.ofports.insert(name.to_owned(), next);
-                return next;
+        }
+        for (name, interface) in interfaces() {
+            if !self.ofports.contains_key(name) {
+                let recorded = interface.ofport_recorded.map(OfPort);
+                let recorded = recorded.filter(|ofp| !self.ofports.values().any(|o| o == ofp));
+                let Some(ofp) = recorded.or_else(|| self.next_ofport(ports)) else {
+                    continue;
+                };
+                self.ofports.insert(name.clone(), ofp);
             }
         }
     }
+
+    fn next_ofport(&mut self, ports: &[(&str, &PortConfig)]) -> Option<OfPort> {
+        let is_taken =
+            |ofports: &BTreeMap<String, OfPort>, ofp| ofports.values().any(|o| *o == ofp);
+        for _ in 0..2 {
+            while self.last_ofport < OFPORT_MAX {
+                self.last_ofport += 1;
+                let next = OfPort(self.last_ofport);
+                if !is_taken(&self.ofports, next) {
+                    return Some(next);
+                }
+            }
+            // All used once: the numbers of ports that are no more are free again.
+            self.last_ofport = 0;
+            self.ofports.retain(|name, ofp| {
+                *ofp == OfPort::LOCAL
+                    || ports.iter().any(|(_, port)| port.interfaces.contains_key(name))
+            });
+        }
+        None
+    }
 }
+
+/// Highest OpenFlow number that a port is given without asking for it.
+const OFPORT_MAX: u16 = 32_767;
 
 fn wanted(config: &Config) -> BTreeMap<&str, Wanted<'_>> {
     let mut wanted = BTreeMap::new();
     for (bridge, bridge_config) in &config.bridges {
         wanted.insert(bridge.as_str(), Wanted { bridge, kind: PortKind::Internal });
-        for (port, port_config) in &bridge_config.ports {
-            let kind = match port_config.kind {
-                PortType::System => PortKind::Netdev,
-                PortType::Internal => PortKind::Internal,
+        for (name, interface) in bridge_config.ports.values().flat_map(|port| &port.interfaces) {
+            let kind = match interface.kind {
+                InterfaceKind::System | InterfaceKind::Dummy(_) => PortKind::Netdev,
+                InterfaceKind::Internal => PortKind::Internal,
+                InterfaceKind::Patch { .. } | InterfaceKind::Refused(_) => continue,
             };
-            wanted.insert(port.as_str(), Wanted { bridge, kind });
+            if name != bridge {
+                wanted.insert(name.as_str(), Wanted { bridge, kind });
+            }
         }
     }
     wanted
@@ -332,7 +371,9 @@ pub fn bridge_mac(
     let lowest = devices
         .iter()
         .filter(|device| {
-            config.ports.get(&device.name).is_some_and(|port| port.kind == PortType::System)
+            let interfaces =
+                config.ports.values().flat_map(|port| port.interfaces.get(&device.name));
+            interfaces.into_iter().any(|interface| interface.kind == InterfaceKind::System)
         })
         .map(|device| device.mac)
         .filter(|mac| {

@@ -119,12 +119,14 @@ impl State {
         Some(())
     }
 
-    /// Gives the ports of `config` the OpenFlow numbers that they had, unless it wants others.
+    /// Gives the interfaces of `config` the OpenFlow numbers that they had, unless it wants others.
     pub fn number_ports(&self, config: &mut Config) {
         for (bridge_name, bridge) in &mut config.bridges {
-            for (name, port) in &mut bridge.ports {
+            let ports = bridge.ports.values_mut();
+            for (name, interface) in ports.flat_map(|port| &mut port.interfaces) {
                 let had = self.ports.iter().find(|p| p.bridge == *bridge_name && p.name == *name);
-                port.ofport = port.ofport.or(had.map(|had| had.ofp));
+                let had = had.map(|had| had.ofp);
+                interface.ofport_request = interface.ofport_request.or(had);
             }
         }
     }
@@ -214,7 +216,9 @@ mod tests {
     use crate::odp;
     use crate::odp::ufid::UfidHasher;
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{
+        Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet,
+    };
     use crate::upcall::Target;
 
     fn switch() -> (Arc<Udpif>, Snapshot) {
@@ -242,7 +246,7 @@ mod tests {
         };
         let port = |n: u16| Port {
             ofp: OfPort(n),
-            odp: OdpPort(n.into()),
+            at: Attachment::Datapath(OdpPort(n.into())),
             name: format!("p{n}"),
             bundle: BundleId(n.into()),
             may_enable: n != 2,
@@ -288,8 +292,9 @@ mod tests {
         )
         .expect("a configuration");
         state.number_ports(&mut config);
-        let ports = config.bridges.values().flat_map(|b| b.ports.values().map(|p| p.ofport));
-        assert_eq!(ports.collect::<Vec<_>>(), [Some(9), Some(2), None]);
+        let ports = config.bridges["br0"].ports.values().flat_map(|port| port.interfaces.values());
+        let ofports: Vec<_> = ports.map(|interface| interface.ofport_request).collect();
+        assert_eq!(ofports, [Some(9), Some(2), None]);
     }
 
     proptest! {

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use super::commands::Current;
 use super::config::SettingsConfig;
 use super::recorded;
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
 use crate::limits::RECORDING_BYTES;
+use crate::memory::{self, Memory};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
 use crate::revalidate::adopt::{Adopted, adopt_all};
@@ -207,6 +209,21 @@ impl Drop for Switch {
             tracing::warn!(target: "record", "recording: {error}");
         }
     }
+}
+
+/// Has `memory` ask the switch of the moment.
+pub fn provide_memory(memory: &Memory, current: &Current) {
+    let current = current.clone();
+    memory.provide(move |usage| {
+        if let Some(switch) = &*current.borrow() {
+            let snapshot = switch.udpif.snapshot.load();
+            let ports: usize = snapshot.bridges().iter().map(|bridge| bridge.ports.len()).sum();
+            memory::add(usage, "handlers", switch.handlers as u64);
+            memory::add(usage, "ports", ports as u64);
+            memory::add(usage, "revalidators", 1);
+            memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
+        }
+    });
 }
 
 /// What a flow's key may hold on a datapath with these features, if at most `vlan_limit` VLAN headers

@@ -7,6 +7,7 @@
 use super::signals::{AsyncSignals, die_of};
 use super::stage::{Parent, close_standard_fds};
 use super::{Daemon, Exit, Fatal, control_path, signals, systemd};
+use crate::clock::Follower;
 use crate::coverage;
 use crate::memory::{Memory, Watch};
 use crate::strerror::strerror;
@@ -163,6 +164,9 @@ impl Daemon {
         shared.registry.register_vlog(vlog);
         shared.registry.register_coverage();
         shared.registry.register_memory(&shared.memory);
+        if shared.options.dummy().is_some() {
+            shared.registry.register_time();
+        }
         let control = Control(Rc::new(shared));
         register_exit(&control);
 
@@ -265,9 +269,13 @@ async fn answers_are_sent(busy: &Cell<usize>) {
 async fn timers(memory: Memory) {
     let mut ticks = tokio::time::interval(Duration::from_millis(coverage::TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut follower = Follower::new();
     let mut watch = Watch::default();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = follower.warped() => {}
+        }
         let now_ms = monotonic_ms();
         coverage::tick(now_ms);
         if let Some(line) = watch.check(now_ms, crate::memory::peak_rss_kb()) {

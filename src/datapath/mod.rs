@@ -21,7 +21,7 @@ pub mod recording;
 pub mod replay;
 pub mod support;
 
-use std::{os::fd::BorrowedFd, time::Duration};
+use std::{borrow::Cow, os::fd::BorrowedFd, time::Duration};
 
 use ovs_netlink::{flow::FlowMsg, ring::RecvRing};
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,16 @@ pub trait UpcallPort: Send {
 pub trait Datapath: Send + Sync {
     /// Name of the datapath and of its local port.
     fn name(&self) -> &str;
+
+    /// Its type as the peer's tools write it before the name: `system@ovs-system`.
+    fn type_name(&self) -> &str {
+        "system"
+    }
+
+    /// The type of a port's device as the peer's tools show it.
+    fn port_type(&self, port: &PortInfo) -> Cow<'static, str> {
+        Cow::Borrowed(port.kind.type_name())
+    }
 
     /// ifindex of the local port: the datapath's number in every message.
     fn dp_ifindex(&self) -> u32;

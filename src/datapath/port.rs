@@ -56,14 +56,15 @@ impl PortKind {
         }
     }
 
-    /// The peer's name for it.
-    pub const fn name(self) -> &'static str {
+    /// The name that the peer's tools show for it.
+    pub const fn type_name(self) -> &'static str {
         match self {
+            Self::Netdev => "system",
             Self::Internal => "internal",
             Self::Gre => "gre",
             Self::Vxlan => "vxlan",
             Self::Geneve => "geneve",
-            Self::Netdev | Self::Other(_) => "system",
+            Self::Other(_) => "unknown",
         }
     }
 

@@ -20,6 +20,7 @@ use ovs_netlink::flow::FlowMsg;
 
 use self::adopt::Found;
 use self::decide::{Scratch, Verdict, is_idle, retranslate};
+use crate::clock::Follower;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, DumpDetail, FlowOp, FlowTotals};
 use crate::limits::UNKNOWN_FLOWS_MAX;
@@ -82,22 +83,28 @@ impl Revalidator {
     /// Works until [`Changes::stop`](crate::upcall::changes::Changes::stop).
     pub fn run(mut self) {
         let mut due = Instant::now();
+        let udpif = self.udpif.clone();
+        let follower = Follower::with_wake(move || udpif.changes.kick());
+        let mut served = follower.asked();
         loop {
             let wait = due.saturating_duration_since(Instant::now());
             let (wake, changed) = self.udpif.changes.wait(wait);
+            let asked = follower.asked();
             if wake == Wake::Stop {
                 return;
             }
             if !changed.is_empty() {
                 self.apply_changes(&changed, now_ms());
             }
-            if wake == Wake::Kicked || Instant::now() >= due {
+            if wake == Wake::Kicked || asked != served || Instant::now() >= due {
                 let begun = Instant::now();
                 if let Err(error) = self.make_round(now_ms()) {
                     self.note_failure(&error);
                 }
                 due = Instant::now() + self.pause(begun.elapsed());
             }
+            served = asked;
+            follower.served(served);
         }
     }
 

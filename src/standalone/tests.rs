@@ -27,7 +27,15 @@ fn reads_a_whole_file() {
         ofport = 5
         [bridge.br0.port.host0]
         type = "internal"
+        mtu-request = 1400
+        [bridge.br0.port.to1]
+        type = "patch"
+        peer = "to0"
         [bridge.br1]
+        fail-mode = "secure"
+        [bridge.br1.port.to0]
+        type = "patch"
+        peer = "to1"
         [other-config]
         max-idle = 3000
         flow-limit = 50
@@ -42,13 +50,19 @@ fn reads_a_whole_file() {
     assert_eq!(br0.ports["veth0"].mode(), VlanMode::Access);
     assert_eq!(br0.ports["veth1"].mode(), VlanMode::NativeUntagged);
     assert_eq!(br0.ports["veth1"].trunk_set().iter().collect::<Vec<_>>(), [10, 20]);
-    assert_eq!(br0.ports["veth1"].ofport, Some(5));
-    assert_eq!(br0.ports["host0"].kind, PortType::Internal);
+    let interface = |port: &str| br0.ports[port].interfaces[port].clone();
+    assert_eq!(interface("veth1").ofport_request, Some(5));
+    assert_eq!(interface("veth1").kind, InterfaceKind::System);
+    assert_eq!(interface("host0").kind, InterfaceKind::Internal);
+    assert_eq!(interface("host0").mtu_request, Some(1400));
+    assert_eq!(interface("to1").kind, InterfaceKind::Patch { peer: "to0".to_owned() });
     assert_eq!(br0.ports["host0"].mode(), VlanMode::Trunk);
-    assert!(config.bridges["br1"].ports.is_empty());
+    assert_eq!(config.bridges["br1"].fail_mode, FailMode::Secure);
     assert_eq!(config.settings.max_idle_ms, Some(3000));
     assert_eq!(config.settings.flow_limit, Some(50));
     assert_eq!(config.settings.n_handler_threads, Some(2));
+    // What a recording tells of it is the same.
+    assert_eq!(parse(&config.to_toml()).unwrap(), config);
 }
 
 #[test]
@@ -82,6 +96,14 @@ fn a_refusal_says_where_and_what_would_be_right() {
         wrong("[bridge.a.port.p0]\nofport = 7\n[bridge.a.port.p1]\nofport = 7\n");
     assert!(line == 2 || line == 4);
     assert!(message.contains("ofport 7"), "{message}");
+
+    let (line, _, message) = wrong("[bridge.a.port.p0]\ntype = \"patch\"\n");
+    assert_eq!(line, 2);
+    assert!(message.contains("needs peer"), "{message}");
+
+    let (line, _, message) = wrong("[bridge.a.port.p0]\npeer = \"p1\"\n");
+    assert_eq!(line, 2);
+    assert!(message.contains("only a patch port"), "{message}");
 
     let (line, _, message) = wrong("[bridge.a-name-that-is-too-long]\n");
     assert_eq!(line, 1);

@@ -2,6 +2,7 @@
 //! memory.
 
 use super::registry::{CommandError, Format, Output, Registry};
+use crate::clock;
 use crate::coverage;
 use crate::memory::Memory;
 use crate::strerror::strerror;
@@ -9,7 +10,9 @@ use crate::vlog::Vlog;
 use crate::vlog::module::Module;
 use crate::vlog::spec::Spec;
 use serde_json::{Map, Value};
+use std::cell::Cell;
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The command that sets the output format of a connection.
@@ -127,6 +130,58 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Adds `time/stop` and `time/warp`, which move [`crate::clock`].
+    pub fn register_time(&self) {
+        self.register("time/stop", "", 0..=0, |_| {
+            clock::stop();
+            Ok(())
+        });
+        let is_warping = Rc::new(Cell::new(false));
+        let usage = "[large_msecs] msecs";
+        self.register_deferred("time/warp", usage, 1..=2, move |call, reply| {
+            let Some((total_ms, step_ms)) = warp(&call.args) else {
+                return reply.error("invalid MSECS");
+            };
+            if is_warping.replace(true) {
+                return reply.error("A previous warp in progress");
+            }
+            let is_warping = is_warping.clone();
+            tokio::task::spawn_local(async move {
+                let mut left_ms = total_ms;
+                while left_ms > 0 {
+                    let step_ms = step_ms.min(left_ms);
+                    clock::warp(step_ms);
+                    clock::settled().await;
+                    left_ms -= step_ms;
+                }
+                is_warping.set(false);
+                reply.ok("warped");
+            });
+        });
+    }
+}
+
+/// Reads the arguments of `time/warp`: how far, and in steps of what.
+fn warp(args: &[String]) -> Option<(u64, u64)> {
+    // Like C's atoll: what is no number is 0.
+    let number = |text: &String| {
+        let text = text.trim_start();
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        match text.strip_prefix('-') {
+            Some(_) => None,
+            None => Some(text[..end].parse().unwrap_or(0)),
+        }
+    };
+    let (total_ms, step_ms): (u64, u64) = match args {
+        [total, step] => (number(total)?, number(step)?),
+        [step] => (0, number(step)?),
+        _ => return None,
+    };
+    let total_ms = if total_ms == 0 { step_ms } else { total_ms };
+    (step_ms > 0).then_some((total_ms, step_ms))
+}
+
 fn set_rate_limits(vlog: &Vlog, modules: &[String], honor: bool) -> Result<(), CommandError> {
     if modules.is_empty() {
         vlog.set_honors_rate_limits(None, honor);
@@ -139,4 +194,21 @@ fn set_rate_limits(vlog: &Vlog, modules: &[String], honor: bool) -> Result<(), C
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warp_is_read_as_the_peer_reads_it() {
+        let read = |args: &[&str]| warp(&args.iter().map(|&a| a.to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&["500"]), Some((500, 500)));
+        assert_eq!(read(&["60000", "1000"]), Some((60_000, 1_000)));
+        assert_eq!(read(&["0", "10"]), Some((10, 10)));
+        assert_eq!(read(&[" 12ms"]), Some((12, 12)));
+        for wrong in [&["0"][..], &["x"], &["-5"], &["-1", "5"], &["5", "0"]] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+pub use crate::clock::now_ms;
 use crate::datapath::FamilyIds;
 use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
@@ -36,15 +37,6 @@ use self::changes::Changes;
 use self::history::History;
 use self::ports::PortCounters;
 use self::ukey::{Learnt, UkeyMap};
-
-/// Milliseconds of `CLOCK_MONOTONIC`, the clock that the kernel stamps flows with.
-pub fn now_ms() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
-    // CLOCK_MONOTONIC always exists on Linux.
-    now.map_or(0, |now| now.as_millis() as u64)
-}
-
 /// Bounds that an operator sets, read by all threads.
 #[derive(Debug)]
 pub struct Settings {
@@ -195,6 +187,7 @@ impl Udpif {
         for effect in effects {
             match effect {
                 Effect::Credit(rule) => rule.credit(packets, bytes),
+                Effect::Patch { from, to } => from.credit(to, packets, bytes),
                 Effect::Learn { bridge: id, key, bundle, grat_arp } => {
                     let Some(bridge) = snapshot.bridge(*id) else {
                         continue;
@@ -245,7 +238,9 @@ mod tests {
     use crate::flow::EthAddr;
     use crate::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
     use crate::ofproto::{OfPort, Tables};
-    use crate::snapshot::{Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet};
+    use crate::snapshot::{
+        Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, VlanMode, VlanSet,
+    };
 
     const ID: BridgeId = BridgeId(1);
 
@@ -264,7 +259,7 @@ mod tests {
     fn snapshot(fdb: &Arc<Fdb>, bundles: Vec<Bundle>) -> Snapshot {
         let port = |bundle: &Bundle| Port {
             ofp: OfPort(bundle.id.0 as u16),
-            odp: OdpPort(bundle.id.0),
+            at: Attachment::Datapath(OdpPort(bundle.id.0)),
             name: bundle.name.clone(),
             bundle: bundle.id,
             may_enable: true,

@@ -202,6 +202,7 @@ impl Ukey {
                     self.learnt = Some(Learnt { bridge: *bridge, key: *key, bundle: *bundle });
                 }
                 Effect::Credit(rule) => self.rule = Some(rule.clone()),
+                Effect::Patch { .. } => {}
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::zone::Zone;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An instant of the wall clock, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +46,10 @@ impl WallTime {
     }
 }
 
-/// Milliseconds since the program first asked.
+/// Milliseconds since the program first asked, by [`crate::clock`].
 pub fn monotonic_ms() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+    static START: LazyLock<u64> = LazyLock::new(crate::clock::now_ms);
+    crate::clock::now_ms().saturating_sub(*START)
 }
 
 /// Civil time: the fields of a calendar and a clock.

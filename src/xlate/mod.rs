@@ -24,7 +24,7 @@ use crate::flow::{
 use crate::l2::fdb::{BundleId, FdbKey};
 use crate::odp::action::OdpActions;
 use crate::ofproto::{OfpAction, Rule, TableId};
-use crate::snapshot::{Bridge, BridgeId, Dep, Port, Snapshot};
+use crate::snapshot::{Bridge, BridgeId, Dep, PatchCounters, Port, Snapshot};
 
 /// What is translated.
 #[derive(Clone, Copy)]
@@ -53,6 +53,13 @@ pub enum Effect {
     },
     /// A rule decided.
     Credit(Arc<Rule>),
+    /// The packet went through a patch.
+    Patch {
+        /// The end where it left a bridge.
+        from: Arc<PatchCounters>,
+        /// The end where it came into the other.
+        to: Arc<PatchCounters>,
+    },
 }
 
 /// Why a packet goes nowhere.

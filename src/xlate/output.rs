@@ -3,6 +3,7 @@
 use super::{Ctx, DropReason};
 use crate::odp::commit::{CommitOptions, commit_actions};
 use crate::ofproto::OfPort;
+use crate::snapshot::Attachment;
 
 /// Sends the packet, as it stands, to a port of this bridge. A port that does not exist, or the
 /// one that the packet came from, swallows it.
@@ -16,6 +17,9 @@ pub(super) fn output(ctx: &mut Ctx<'_>, ofp: OfPort) -> Result<(), DropReason> {
     let (flow, wc) = ctx.flow.parts();
     // VLAN headers are all that is rewritten so far, which the datapath does by itself.
     commit_actions(flow, &mut ctx.base, ctx.actions, wc, CommitOptions::default());
-    ctx.actions.output(port.odp.0);
+    let Attachment::Datapath(odp) = port.at else {
+        return Err(DropReason::UnknownPort);
+    };
+    ctx.actions.output(odp.0);
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::flow::matching::Match;
 use crate::l2::fdb::{Fdb, FdbConfig};
 use crate::ofproto::{OfPort, Tables};
-use crate::snapshot::{Bundle, PriorityTags, VlanMode, VlanSet};
+use crate::snapshot::{Attachment, Bundle, PriorityTags, VlanMode, VlanSet};
 
 const NOW_MS: u64 = 1;
 
@@ -42,7 +42,7 @@ fn snapshot() -> Snapshot {
     let bundles: Vec<Bundle> = ports.into_iter().map(bundle).collect();
     let port = |bundle: &Bundle| Port {
         ofp: bundle.ports[0],
-        odp: OdpPort(odp_of(bundle.ports[0])),
+        at: Attachment::Datapath(OdpPort(odp_of(bundle.ports[0]))),
         name: bundle.name.clone(),
         bundle: bundle.id,
         may_enable: true,

@@ -1,5 +1,6 @@
 //! `dpif/*` and `dpif-netlink/*`: the bridges' datapath. What asks the kernel runs on threads.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::{Answer, Backer, Commands, bridges_by_name, error, no_such_bridge};
 use crate::bridge::features;
 use crate::bridge::switch::Switch;
 use crate::bridge::text::{Layout, dump_json, dump_line, port_names};
-use crate::datapath::{DumpDetail, OdpPort, PortInfo};
+use crate::datapath::{Datapath, DumpDetail, OdpPort, PortInfo};
 use crate::odp::format::Style;
 use crate::odp::key::OdpKey;
 use crate::snapshot::{Bridge, Port};
@@ -38,7 +39,8 @@ pub(super) fn register(commands: &Commands<'_>) {
 
 fn dump_dps(switch: Option<&Switch>, call: Call) -> Answer {
     let bridges = switch.map(|switch| bridges_by_name(&switch.udpif)).unwrap_or_default();
-    let names = bridges.iter().map(|bridge| format!("system@{}", bridge.name));
+    let kind = switch.map_or("", |switch| switch.datapath.type_name());
+    let names = bridges.iter().map(|bridge| format!("{kind}@{}", bridge.name));
     if call.format == Format::Json {
         return Ok(Value::from_iter(names).into());
     }
@@ -53,7 +55,8 @@ fn show(backer: &Backer, call: &Call) -> Answer {
         // Numbers as strings: the peer's shape, which its users parse.
         let bridges = bridges.iter().map(|bridge| {
             let ports = by_name(bridge).into_iter();
-            let ports = ports.map(|port| (port.name.clone(), port_json(port, &infos)));
+            let ports =
+                ports.map(|port| (port.name.clone(), port_json(port, &*backer.datapath, &infos)));
             (bridge.name.clone(), Value::Object(ports.collect()))
         });
         let bridges = Value::Object(bridges.collect::<Map<_, _>>());
@@ -64,8 +67,10 @@ fn show(backer: &Backer, call: &Call) -> Answer {
     for bridge in bridges {
         let _ = writeln!(text, "  {}:", bridge.name);
         for port in by_name(&bridge) {
-            let (number, kind) = attachment(port, &infos);
-            let _ = writeln!(text, "    {} {}/{number}: ({kind})", port.name, port.ofp.0);
+            let (number, kind) = attachment(port, &*backer.datapath, &infos);
+            let config = port.patch().map(|patch| format!(": peer={}", patch.peer));
+            let config = config.unwrap_or_default();
+            let _ = writeln!(text, "    {} {}/{number}: ({kind}{config})", port.name, port.ofp.0);
         }
     }
     Ok(text.into())
@@ -78,14 +83,24 @@ fn by_name(bridge: &Bridge) -> Vec<&Port> {
 }
 
 /// A port's number in the datapath and its type.
-fn attachment(port: &Port, infos: &[PortInfo]) -> (String, &'static str) {
-    let info = infos.iter().find(|info| info.odp == port.odp);
-    (port.odp.to_string(), info.map_or("system", |info| info.kind.name()))
+fn attachment(
+    port: &Port,
+    datapath: &dyn Datapath,
+    infos: &[PortInfo],
+) -> (String, Cow<'static, str>) {
+    let Some(odp) = port.odp() else { return ("none".to_owned(), Cow::Borrowed("patch")) };
+    let info = infos.iter().find(|info| info.odp == odp);
+    let kind = info.map_or(Cow::Borrowed("system"), |info| datapath.port_type(info));
+    (odp.to_string(), kind)
 }
 
-fn port_json(port: &Port, infos: &[PortInfo]) -> Value {
-    let (number, kind) = attachment(port, infos);
-    json!({"ofport": port.ofp.0.to_string(), "port_no": number, "type": kind})
+fn port_json(port: &Port, datapath: &dyn Datapath, infos: &[PortInfo]) -> Value {
+    let (number, kind) = attachment(port, datapath, infos);
+    let mut row = json!({"ofport": port.ofp.0.to_string(), "port_no": number, "type": kind});
+    if let Some(patch) = port.patch() {
+        row["config"] = json!({"peer": patch.peer});
+    }
+    row
 }
 
 fn dump_flows(backer: &Backer, call: &Call) -> Answer {

@@ -156,7 +156,7 @@ impl Backer {
 
 /// A datapath's name with its type.
 fn full_name(datapath: &dyn Datapath) -> String {
-    format!("system@{}", datapath.name())
+    format!("{}@{}", datapath.type_name(), datapath.name())
 }
 
 /// The bridge that the first argument names.

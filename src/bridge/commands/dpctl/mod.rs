@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{Backer, Commands, full_name, spawn};
 use crate::datapath::kernel::KernelDatapath;
-use crate::datapath::{Datapath, DpError};
+use crate::datapath::{Datapath, DpError, DpErrorKind};
 use crate::odp::ufid::{Ufid, UfidHasher};
 use crate::strerror::strerror;
 use crate::unixctl::{Call, CommandError, Format, Output};
@@ -237,7 +237,8 @@ impl Datapaths {
             return Ok(Opened { datapath: backer.datapath.clone(), ufids });
         }
         if kind != "system" {
-            return Err(unknown_kind(name));
+            let is_known = self.ours.iter().any(|backer| backer.datapath.type_name() == kind);
+            return Err(if is_known { no_such(name) } else { unknown_kind(name) });
         }
         let datapath: Arc<dyn Datapath> = Arc::new(KernelDatapath::attach(name)?);
         Ok(Opened { datapath, ufids: UfidHasher::new([0; 16]) })
@@ -271,8 +272,13 @@ impl Datapaths {
     }
 }
 
+fn no_such(name: &str) -> DpError {
+    let doing = format!("open datapath {name}");
+    DpError::new(DpErrorKind::NoSuchDatapath, doing, libc::ENODEV)
+}
+
 fn unknown_kind(name: &str) -> DpError {
-    let kind = crate::datapath::DpErrorKind::Unsupported;
+    let kind = DpErrorKind::Unsupported;
     DpError::new(kind, format!("open datapath {name}"), libc::EAFNOSUPPORT)
 }
 

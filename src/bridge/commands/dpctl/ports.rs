@@ -123,8 +123,8 @@ pub(super) fn set_if(datapaths: &Datapaths, asked: &Asked, said: &mut Said) -> R
                 return Err(said.complain_errno(errno, what));
             }
         };
-        let kind = port.kind.name();
-        if let Some(wanted) = interface.kind.filter(|wanted| *wanted != kind) {
+        let kind = opened.datapath.port_type(&port);
+        if let Some(wanted) = interface.kind.filter(|wanted| *wanted != kind.as_ref()) {
             let what = format!("{name}: can't change type from {kind} to {wanted}");
             return Err(said.complain(what));
         }

@@ -92,9 +92,9 @@ fn show_one(opened: &Opened, links: Option<&HashMap<String, LinkStats>>, said: &
     }
     show_caches(opened, said);
     for port in ports(opened).unwrap_or_default() {
-        let kind = match port.kind {
-            PortKind::Netdev => String::new(),
-            kind => format!(" ({})", kind.name()),
+        let kind = match opened.datapath.port_type(&port).as_ref() {
+            "system" => String::new(),
+            kind => format!(" ({kind})"),
         };
         said.line(format_args!("  port {}: {}{kind}", port.odp, port.name));
         if let Some(links) = links {
@@ -144,7 +144,7 @@ fn shown_json(opened: &Opened) -> Result<Value, DpError> {
     let ports = ports(opened)?;
     let ports = ports.iter().map(|port| {
         json!({
-            "port": port.odp.0, "name": port.name, "type": port.kind.name(),
+            "port": port.odp.0, "name": port.name, "type": opened.datapath.port_type(port),
             "rx_packets": port.stats.rx_packets, "tx_packets": port.stats.tx_packets,
             "rx_bytes": port.stats.rx_bytes, "tx_bytes": port.stats.tx_bytes,
             "rx_errors": port.stats.rx_errors, "tx_errors": port.stats.tx_errors,

@@ -1,0 +1,380 @@
+//! The tables and columns that are read, and the schema that the server has.
+//!
+//! What always holds: a column is known by its place in [`Table::columns`], which is sorted; a
+//! column that the server lacks is neither asked for nor written, so schemas older (8.3.1) and
+//! newer than ours (8.8.0) serve. Pure values, any thread.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::value::{AtomType, ColumnType};
+
+/// The database's name.
+pub const DATABASE: &str = "Open_vSwitch";
+
+/// The tables of `vswitch.ovsschema`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// `Open_vSwitch`: one row, the root.
+    OpenVSwitch,
+    /// `Bridge`.
+    Bridge,
+    /// `Port`.
+    Port,
+    /// `Interface`.
+    Interface,
+    /// `Flow_Table`.
+    FlowTable,
+    /// `QoS`.
+    QoS,
+    /// `Queue`.
+    Queue,
+    /// `Mirror`.
+    Mirror,
+    /// `NetFlow`.
+    NetFlow,
+    /// `sFlow`.
+    SFlow,
+    /// `IPFIX`.
+    Ipfix,
+    /// `Flow_Sample_Collector_Set`.
+    FlowSampleCollectorSet,
+    /// `Controller`.
+    Controller,
+    /// `Manager`.
+    Manager,
+    /// `Datapath`.
+    Datapath,
+    /// `CT_Zone`.
+    CtZone,
+    /// `CT_Timeout_Policy`.
+    CtTimeoutPolicy,
+    /// `SSL`.
+    Ssl,
+    /// `AutoAttach`.
+    AutoAttach,
+}
+
+impl Table {
+    /// All tables, each at its own number.
+    pub const ALL: [Table; 19] = [
+        Table::OpenVSwitch,
+        Table::Bridge,
+        Table::Port,
+        Table::Interface,
+        Table::FlowTable,
+        Table::QoS,
+        Table::Queue,
+        Table::Mirror,
+        Table::NetFlow,
+        Table::SFlow,
+        Table::Ipfix,
+        Table::FlowSampleCollectorSet,
+        Table::Controller,
+        Table::Manager,
+        Table::Datapath,
+        Table::CtZone,
+        Table::CtTimeoutPolicy,
+        Table::Ssl,
+        Table::AutoAttach,
+    ];
+
+    /// The name in the schema.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::OpenVSwitch => "Open_vSwitch",
+            Table::Bridge => "Bridge",
+            Table::Port => "Port",
+            Table::Interface => "Interface",
+            Table::FlowTable => "Flow_Table",
+            Table::QoS => "QoS",
+            Table::Queue => "Queue",
+            Table::Mirror => "Mirror",
+            Table::NetFlow => "NetFlow",
+            Table::SFlow => "sFlow",
+            Table::Ipfix => "IPFIX",
+            Table::FlowSampleCollectorSet => "Flow_Sample_Collector_Set",
+            Table::Controller => "Controller",
+            Table::Manager => "Manager",
+            Table::Datapath => "Datapath",
+            Table::CtZone => "CT_Zone",
+            Table::CtTimeoutPolicy => "CT_Timeout_Policy",
+            Table::Ssl => "SSL",
+            Table::AutoAttach => "AutoAttach",
+        }
+    }
+
+    /// The table of that name.
+    pub fn from_name(name: &str) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    /// Columns that are read or written, sorted: all of schema 8.8.0 but those of others
+    /// (`external_ids`, what `ovs-ctl` writes about the system, the managers' state).
+    pub const fn columns(self) -> &'static [&'static str] {
+        match self {
+            Table::OpenVSwitch => &[
+                "bridges",
+                "cur_cfg",
+                "datapath_types",
+                "datapaths",
+                "dpdk_initialized",
+                "dpdk_version",
+                "iface_types",
+                "manager_options",
+                "next_cfg",
+                "other_config",
+                "ssl",
+                "statistics",
+            ],
+            Table::Bridge => &[
+                "auto_attach",
+                "controller",
+                "datapath_id",
+                "datapath_type",
+                "datapath_version",
+                "fail_mode",
+                "flood_vlans",
+                "flow_tables",
+                "ipfix",
+                "mcast_snooping_enable",
+                "mirrors",
+                "name",
+                "netflow",
+                "other_config",
+                "ports",
+                "protocols",
+                "rstp_enable",
+                "rstp_status",
+                "sflow",
+                "status",
+                "stp_enable",
+            ],
+            Table::Port => &[
+                "bond_active_slave",
+                "bond_downdelay",
+                "bond_fake_iface",
+                "bond_mode",
+                "bond_updelay",
+                "cvlans",
+                "interfaces",
+                "lacp",
+                "mac",
+                "name",
+                "other_config",
+                "protected",
+                "qos",
+                "rstp_statistics",
+                "rstp_status",
+                "statistics",
+                "status",
+                "tag",
+                "trunks",
+                "vlan_mode",
+            ],
+            Table::Interface => &[
+                "admin_state",
+                "bfd",
+                "bfd_status",
+                "cfm_fault",
+                "cfm_fault_status",
+                "cfm_flap_count",
+                "cfm_health",
+                "cfm_mpid",
+                "cfm_remote_mpids",
+                "cfm_remote_opstate",
+                "duplex",
+                "error",
+                "ifindex",
+                "ingress_policing_burst",
+                "ingress_policing_kpkts_burst",
+                "ingress_policing_kpkts_rate",
+                "ingress_policing_rate",
+                "lacp_current",
+                "link_resets",
+                "link_speed",
+                "link_state",
+                "lldp",
+                "mac",
+                "mac_in_use",
+                "mtu",
+                "mtu_request",
+                "name",
+                "ofport",
+                "ofport_request",
+                "options",
+                "other_config",
+                "statistics",
+                "status",
+                "type",
+            ],
+            Table::FlowTable => &["flow_limit", "groups", "name", "overflow_policy", "prefixes"],
+            Table::QoS => &["other_config", "queues", "type"],
+            Table::Queue => &["dscp", "other_config"],
+            Table::Mirror => &[
+                "filter",
+                "name",
+                "output_port",
+                "output_vlan",
+                "select_all",
+                "select_dst_port",
+                "select_src_port",
+                "select_vlan",
+                "snaplen",
+                "statistics",
+            ],
+            Table::NetFlow => {
+                &["active_timeout", "add_id_to_interface", "engine_id", "engine_type", "targets"]
+            }
+            Table::SFlow => &["agent", "header", "polling", "sampling", "targets"],
+            Table::Ipfix => &[
+                "cache_active_timeout",
+                "cache_max_flows",
+                "obs_domain_id",
+                "obs_point_id",
+                "other_config",
+                "sampling",
+                "stats_interval",
+                "targets",
+                "template_interval",
+            ],
+            Table::FlowSampleCollectorSet => &["bridge", "id", "ipfix", "local_group_id"],
+            Table::Controller => &[
+                "connection_mode",
+                "controller_burst_limit",
+                "controller_queue_size",
+                "controller_rate_limit",
+                "enable_async_messages",
+                "inactivity_probe",
+                "is_connected",
+                "local_gateway",
+                "local_ip",
+                "local_netmask",
+                "max_backoff",
+                "other_config",
+                "role",
+                "status",
+                "target",
+                "type",
+            ],
+            Table::Manager => &["target"],
+            Table::Datapath => &["capabilities", "ct_zone_default_limit", "ct_zones"],
+            Table::CtZone => &["limit", "timeout_policy"],
+            Table::CtTimeoutPolicy => &["timeouts"],
+            Table::Ssl => &["bootstrap_ca_cert", "ca_cert", "certificate", "private_key"],
+            Table::AutoAttach => &["mappings", "system_description", "system_name"],
+        }
+    }
+
+    /// The place of a column in [`Table::columns`].
+    pub fn column(self, name: &str) -> Option<usize> {
+        self.columns().binary_search(&name).ok()
+    }
+}
+
+/// What the server has of the tables and columns that we know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Schema {
+    /// For each table of [`Table::ALL`], if the server has it, the types of [`Table::columns`].
+    tables: BTreeMap<Table, Vec<Option<ColumnType>>>,
+    version: String,
+}
+
+/// Why a text is no schema.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SchemaError {
+    /// A member is missing or of another kind.
+    #[error("database schema: {0} is missing or malformed")]
+    Malformed(&'static str),
+    /// A schema of something else.
+    #[error("database schema is of \"{0}\"")]
+    Name(String),
+}
+
+impl Schema {
+    /// Reads a `<database-schema>` (RFC 7047 section 3.2). A table or column that makes no sense
+    /// is left out, as if the server had none.
+    ///
+    /// # Errors
+    /// [`SchemaError`] if it is none at all, or another database's.
+    pub fn parse(value: &Value) -> Result<Schema, SchemaError> {
+        let name =
+            value.get("name").and_then(Value::as_str).ok_or(SchemaError::Malformed("name"))?;
+        if name != DATABASE {
+            return Err(SchemaError::Name(name.to_owned()));
+        }
+        let tables = value
+            .get("tables")
+            .and_then(Value::as_object)
+            .ok_or(SchemaError::Malformed("tables"))?;
+        let version = value.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut found = BTreeMap::new();
+        for table in Table::ALL {
+            let Some(columns) =
+                tables.get(table.name()).and_then(|t| t.get("columns")).and_then(Value::as_object)
+            else {
+                continue;
+            };
+            let types = table
+                .columns()
+                .iter()
+                .map(|column| columns.get(*column)?.get("type").and_then(column_type))
+                .collect();
+            found.insert(table, types);
+        }
+        Ok(Schema { tables: found, version })
+    }
+
+    /// The schema's version: `8.3.1`. Empty before there is one.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Does the server have the table?
+    pub fn has_table(&self, table: Table) -> bool {
+        self.tables.contains_key(&table)
+    }
+
+    /// The type of a column, if the server has it.
+    pub fn column(&self, table: Table, column: &str) -> Option<&ColumnType> {
+        self.column_at(table, table.column(column)?)
+    }
+
+    /// The type of the column at a place of [`Table::columns`].
+    pub fn column_at(&self, table: Table, column: usize) -> Option<&ColumnType> {
+        self.tables.get(&table)?.get(column)?.as_ref()
+    }
+
+    /// Columns to be asked for, by table.
+    pub fn monitored(&self) -> impl Iterator<Item = (Table, Vec<&'static str>)> {
+        self.tables.iter().map(|(&table, types)| {
+            let present = table.columns().iter().zip(types).filter(|(_, t)| t.is_some());
+            (table, present.map(|(name, _)| *name).collect())
+        })
+    }
+}
+
+/// `<type>` of RFC 7047 section 3.2.
+fn column_type(value: &Value) -> Option<ColumnType> {
+    let base = |value: &Value| match value {
+        Value::String(name) => AtomType::from_name(name),
+        Value::Object(members) => AtomType::from_name(members.get("type")?.as_str()?),
+        _ => None,
+    };
+    let Value::Object(members) = value else { return Some(ColumnType::scalar(base(value)?)) };
+    let key = base(members.get("key")?)?;
+    let value = match members.get("value") {
+        Some(value) => Some(base(value)?),
+        None => None,
+    };
+    let min = members.get("min").map_or(Some(1), Value::as_u64)?;
+    let max = match members.get("max") {
+        None => 1,
+        Some(Value::String(text)) if text == "unlimited" => u64::MAX,
+        Some(value) => value.as_u64()?,
+    };
+    (min <= 1 && max >= 1 && min <= max).then_some(ColumnType { key, value, min, max })
+}
