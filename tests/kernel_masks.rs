@@ -104,7 +104,16 @@ impl Answer {
         let canonical = |a: &Self| -> Vec<_> {
             a.lines.iter().map(|(name, flow)| (*name, flows::canonical(flow))).collect()
         };
-        let (ours, peer) = (canonical(self), canonical(peer));
+        let (mut ours, peer) = (canonical(self), canonical(peer));
+        // A tag of VLAN 0 goes on as one for its priority's sake. Our masks say so; the peer's leave
+        // the priority open, and forward a priority of 0 by the same flow, though alone it would
+        // lose its tag.
+        for line in &mut ours {
+            let wider = (line.0, flows::without_priority(&line.1));
+            if peer.contains(&wider) {
+                *line = wider;
+            }
+        }
         let mut difference = String::new();
         for (name, flow) in peer.iter().filter(|l| !ours.contains(l)) {
             let _ = writeln!(difference, "- {name}\t{flow}");

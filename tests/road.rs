@@ -246,6 +246,53 @@ fn a_restart_adopts_what_is_there() {
     assert_eq!(world.missed(), missed);
 }
 
+/// A UDP packet behind two tags.
+fn double_tagged(dst: u8, src: u8, sport: u16) -> Vec<u8> {
+    let mut packet = udp(dst, src, sport);
+    packet.splice(12..12, [0x88, 0xa8, 0, 10, 0x81, 0, 0, 20]);
+    packet
+}
+
+/// Whatever `vlan-limit` flows were made with and are found with: they are kept, and can be changed,
+/// for which the kernel wants its own key. With a higher limit than before more of them is read.
+#[test]
+fn a_restart_adopts_flows_of_packets_with_two_tags() {
+    let limited = |limit| format!("[other-config]\nvlan-limit = {limit}\n{THREE}");
+    for (before, after) in [(0, 0), (1, 1), (2, 1), (2, 2), (1, 2)] {
+        let mut world = World::new(&limited(before));
+        world.kernel.inject("a", &double_tagged(2, 1, 1));
+        assert_eq!(world.expect("b", 1), [double_tagged(2, 1, 1)]);
+        world.stop();
+        world.reconciler = Reconciler::default();
+        world.config = standalone::parse(&limited(after)).unwrap();
+        let adopted = world.start();
+        let what = format!("vlan-limit {before}, then {after}");
+        let kept = usize::from(after <= before);
+        assert_eq!(
+            (adopted.kept, adopted.modified, adopted.deleted),
+            (kept, 0, 1 - kept),
+            "{what}"
+        );
+        if kept == 0 {
+            continue;
+        }
+        // The flood becomes a unicast.
+        world.kernel.inject("b", &double_tagged(1, 2, 1));
+        world.expect("a", 1);
+        let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+        let counters = &world.switch().udpif.counters;
+        let put_right = || load(&counters.modified) + load(&counters.deleted) > 0;
+        assert!(eventually(put_right), "{what}");
+        assert_eq!((load(&counters.modified), load(&counters.deleted)), (1, 0), "{what}");
+        world.kernel.sent("b");
+        world.kernel.sent("c");
+        let missed = world.missed();
+        world.kernel.inject("a", &double_tagged(2, 1, 7));
+        assert_eq!(world.expect("b", 1), [double_tagged(2, 1, 7)], "{what}");
+        assert_eq!((world.kernel.sent("c").len(), world.missed()), (0, missed), "{what}");
+    }
+}
+
 #[test]
 fn a_reconfiguration_puts_right_the_flows_it_touches() {
     let mut world = World::new(THREE);

@@ -30,9 +30,7 @@ pub fn describe(config: &str, snapshot: &Snapshot, udpif: &Udpif, now_ms: u64) -
         text.push('\n');
     }
     // Writing to a String cannot fail.
-    let settings = &udpif.settings;
-    let (megaflows, limit) =
-        (settings.megaflows.load(Ordering::Relaxed), settings.flow_limit.load(Ordering::Relaxed));
+    let (megaflows, limit) = (udpif.settings.megaflows.load(Ordering::Relaxed), udpif.flow_limit());
     let kind = if megaflows { "mega" } else { "micro" };
     let vlans = udpif.target.support.max_vlan_headers;
     let _ = writeln!(text, "#: settings {kind} {limit} {vlans}");
@@ -151,6 +149,7 @@ impl State {
         if let Some((is_mega, limit)) = self.settings {
             udpif.settings.megaflows.store(is_mega, Ordering::Relaxed);
             udpif.settings.flow_limit.store(limit, Ordering::Relaxed);
+            udpif.limit.set(limit);
         }
     }
 

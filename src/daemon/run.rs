@@ -166,6 +166,7 @@ impl Daemon {
         shared.registry.register_memory(&shared.memory);
         if shared.options.dummy().is_some() {
             shared.registry.register_time();
+            crate::netdev::dummy::register(&shared.registry);
         }
         let control = Control(Rc::new(shared));
         register_exit(&control);

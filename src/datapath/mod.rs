@@ -12,6 +12,7 @@
 //! Read [`port`] and [`error`] (the values), [`support`] (what a kernel can do), then this file.
 
 pub mod chaos;
+pub mod dummy;
 pub mod error;
 pub mod fake;
 pub mod kernel;

@@ -9,7 +9,8 @@
 //! ([`crate::odp::commit`]). One thread.
 
 use super::{
-    Be16, EthAddr, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, VLAN_CFI, VLAN_VID_MASK, VlanHdr,
+    Be16, EthAddr, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, VLAN_CFI, VLAN_PCP_MASK,
+    VLAN_VID_MASK, VlanHdr,
 };
 
 /// The VLAN headers of a flow, outermost first.
@@ -69,6 +70,14 @@ impl<'w> Tracked<'w> {
         (tci & VLAN_CFI != 0).then_some(tci & VLAN_VID_MASK)
     }
 
+    /// The priority bits of the outermost VLAN header, where they stand in its TCI; 0 where there is
+    /// no header.
+    pub fn outer_pcp(&mut self) -> u16 {
+        let mask = &mut self.wc.masks.vlans[0].tci;
+        mask.set(mask.get() | VLAN_PCP_MASK | VLAN_CFI);
+        self.flow.vlans[0].tci.get() & VLAN_PCP_MASK
+    }
+
     /// The VLAN headers to be carried through to an output, changed or not. Not recorded as read:
     /// no decision may rest on them, and where the output differs from the input the commit of
     /// the difference records what it replaced.
@@ -111,6 +120,8 @@ mod tests {
         assert_eq!(Tracked::new(&flow, &mut wc).outer_vid(), Some(10));
         assert_eq!(wc.masks.vlans[0].tci.get(), 0x1fff);
         assert_eq!(wc.masks.vlans[0].tpid.get(), 0);
+        assert_eq!(Tracked::new(&flow, &mut wc).outer_pcp(), 0xa000);
+        assert_eq!(wc.masks.vlans[0].tci.get(), 0xffff);
     }
 
     #[test]

@@ -20,11 +20,12 @@ const MTU_MIN: u32 = 68;
 
 impl HostDevices for FakeKernel {
     fn links(&self) -> Result<Vec<Link>, Error> {
-        Ok(self.devices().into_iter().map(link).collect())
+        Ok(self.devices().into_iter().map(|device| self.counted(link(device))).collect())
     }
 
     fn link(&self, name: &str) -> Result<Option<Link>, Error> {
-        Ok(self.devices().into_iter().find(|d| d.name == name).map(link))
+        let device = self.devices().into_iter().find(|d| d.name == name);
+        Ok(device.map(|device| self.counted(link(device))))
     }
 
     fn set_up(&self, name: &str, up: bool) -> Result<(), Error> {
@@ -47,6 +48,21 @@ impl HostDevices for FakeKernel {
 
     fn watch(&self) -> Result<Box<dyn LinkEvents>, Error> {
         Ok(Box::new(self.watch_devices()?))
+    }
+}
+
+impl FakeKernel {
+    /// The device with its counters.
+    fn counted(&self, link: Link) -> Link {
+        let Some(stats) = self.device_stats(&link.name) else { return link };
+        let stats = LinkStats {
+            rx_packets: stats.rx_packets,
+            tx_packets: stats.tx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_bytes: stats.tx_bytes,
+            ..LinkStats::default()
+        };
+        Link { stats, ..link }
     }
 }
 

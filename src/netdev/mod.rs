@@ -7,6 +7,7 @@
 //! Read [`link`] (one device), [`table`] (all of them, kept by events), then this file. Any thread;
 //! devices are changed rarely. Sources: rtnetlink(7), `include/uapi/linux/{rtnetlink,if_link}.h`.
 
+pub mod dummy;
 pub mod fake;
 pub mod kernel;
 pub mod link;

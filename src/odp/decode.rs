@@ -243,6 +243,10 @@ fn ethertype(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
         (Role::Mask(of), v) if of.dl_type.get() < ether_type::MIN && v != Some(u16::MAX) => {
             return Err(KeyError::MaskEtherType);
         }
+        // And so its mask: that there is a tag is matched, and no type is left to match.
+        (Role::Mask(of), Some(0)) if level.has_tag() && ether_type::is_vlan(of.dl_type.get()) => {
+            u16::MAX.into()
+        }
         (Role::Mask(_), Some(v)) => v.into(),
         (Role::Mask(of), None) if of.packet_type.get() != 0 => u16::MAX.into(),
         (Role::Mask(_), None) => 0.into(),

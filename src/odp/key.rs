@@ -14,15 +14,17 @@
 //! Source: `linux/openvswitch.h`, `Documentation/networking/openvswitch.rst`,
 //! `net/openvswitch/flow_netlink.c`.
 
-use ovs_netlink::attr::{AttrError, AttrWriter};
+use ovs_netlink::attr::{AttrError, AttrWriter, Attrs};
 use ovs_netlink::key::KeyAttrs;
+use ovs_netlink::uapi::{OVS_KEY_ATTR_ENCAP, OVS_KEY_ATTR_ETHERTYPE, OVS_KEY_ATTR_VLAN};
 use thiserror::Error;
 
 use super::Support;
 use super::decode::{Role, decode};
 use super::encode::Encoder;
 pub use super::tunnel::tunnel_from_attrs;
-use crate::flow::Flow;
+use crate::flow::{FLOW_MAX_VLAN_HEADERS, Flow};
+use crate::packet::ether_type;
 
 /// Port number that says that a packet came through no port.
 pub const ODPP_NONE: u32 = u32::MAX;
@@ -117,6 +119,39 @@ impl OdpKey<'_> {
     pub fn to_flow(&self, vlan_limit: usize, flow: &mut Flow) -> Result<Fitness, KeyError> {
         decode(self.0, Role::Key, vlan_limit, flow)
     }
+}
+
+impl OdpKey<'_> {
+    /// Appends the key, as a dump showed it, in a form that the kernel takes again: where the mask ended
+    /// before a VLAN tag, the dump has lost the tag's type, and one is put in its place. No matter
+    /// which, for it is not matched.
+    ///
+    /// # Errors
+    /// When this is not a list of attributes.
+    pub fn put_again(&self, out: &mut Vec<u8>) -> Result<(), AttrError> {
+        let mut w = AttrWriter::new(out);
+        copy_with_tag_types(self.0, FLOW_MAX_VLAN_HEADERS, &mut w)?;
+        w.finish()
+    }
+}
+
+fn copy_with_tag_types(list: &[u8], tags: usize, w: &mut AttrWriter<'_>) -> Result<(), AttrError> {
+    let has_tag = Attrs::new(list).find_kind(OVS_KEY_ATTR_VLAN)?.is_some();
+    for attr in Attrs::new(list) {
+        let attr = attr?;
+        match (attr.kind, attr.value) {
+            (OVS_KEY_ATTR_ETHERTYPE, [0, 0]) if has_tag => {
+                w.be16(attr.kind, ether_type::VLAN_8021Q)
+            }
+            (OVS_KEY_ATTR_ENCAP, inside) if tags > 0 => {
+                let encap = w.begin(attr.kind);
+                copy_with_tag_types(inside, tags - 1, w)?;
+                w.end(encap)?;
+            }
+            (kind, value) => w.bytes(kind, value),
+        }
+    }
+    Ok(())
 }
 
 /// Appends the key that says what `flow` says, with the attributes that the datapath understands.

@@ -9,13 +9,15 @@
 //! when it finds one that it does not know.
 
 use ovs_netlink::action::{Action, Actions};
+use ovs_netlink::attr::AttrError;
 use ovs_netlink::flow::FlowMsg;
 
 use super::decide::{Scratch, Verdict, retranslate};
 use crate::datapath::{Datapath, DpError, DumpDetail, FlowOp, OdpPort};
 use crate::flow::{Flow, VLAN_CFI, VLAN_VID_MASK};
 use crate::l2::fdb::FdbKey;
-use crate::odp::key::{OdpKey, key_from_flow};
+use crate::odp::Support;
+use crate::odp::key::{Fitness, OdpKey, key_from_flow};
 use crate::odp::mask::minimal_key_and_mask;
 use crate::odp::ufid::Ufid;
 use crate::snapshot::{Bridge, Bundle, Port, Snapshot, VlanMode};
@@ -64,11 +66,15 @@ impl Found {
     }
 }
 
-/// Takes over all flows that are in the kernel.
+/// Takes over all flows that are in the kernel; none while an operator has the daemon hold its hands
+/// still ([`Gate`](crate::upcall::gate::Gate)).
 ///
 /// # Errors
 /// When the kernel's flows cannot be listed.
 pub fn adopt_all(udpif: &Udpif, datapath: &dyn Datapath, now_ms: u64) -> Result<Adopted, DpError> {
+    if udpif.gate.is_held() {
+        return Ok(Adopted::default());
+    }
     let mut found = Vec::new();
     datapath.flow_dump(DumpDetail::Full, &mut |flow| found.extend(Found::of(flow)))?;
     let snapshot = udpif.snapshot.load_full();
@@ -144,13 +150,8 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
         let verdict =
             if flow.ufid.is_none() { Verdict::Delete(DeleteReason::NotAdopted) } else { verdict };
         let ufid = flow.ufid.as_ref();
-        // A dump shows more attributes than a put may have: the flow is told in our own words.
-        let (mut whole, mut key, mut mask) = (Vec::new(), Vec::new(), Vec::new());
-        let support = &udpif.target.support;
-        let told = key_from_flow(&scratch.flow, support, &mut whole).and_then(|()| {
-            let Scratch { flow, wc, .. } = &scratch;
-            minimal_key_and_mask(OdpKey(&whole), flow, wc, support, None, &mut key, &mut mask)
-        });
+        let (mut key, mut mask) = (Vec::new(), Vec::new());
+        let told = retell(flow, &scratch, &udpif.target.support, &mut key, &mut mask);
         let verdict = if told.is_err() { Verdict::Delete(DeleteReason::Foreign) } else { verdict };
         let op = match verdict {
             Verdict::Keep => None,
@@ -190,6 +191,28 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
     let kept = (adopted.kept + adopted.modified) as u64;
     udpif.counters.adopted.fetch_add(kept, std::sync::atomic::Ordering::Relaxed);
     adopted
+}
+
+/// Writes a flow's key and mask as a put may have them: a dump shows more attributes. They are told in
+/// our own words, unless the key says more than a flow holds (a tag beyond `vlan-limit`), which our
+/// words would leave out and the kernel then refuse.
+fn retell(
+    found: &Found,
+    scratch: &Scratch,
+    support: &Support,
+    key: &mut Vec<u8>,
+    mask: &mut Vec<u8>,
+) -> Result<(), AttrError> {
+    let Scratch { flow, wc, .. } = scratch;
+    let mut whole = Vec::new();
+    let theirs = OdpKey(&found.key);
+    let fitness = theirs.to_flow(support.max_vlan_headers, &mut Flow::default());
+    if matches!(fitness, Ok(Fitness::TooMuch)) {
+        theirs.put_again(&mut whole)?;
+    } else {
+        key_from_flow(flow, support, &mut whole)?;
+    }
+    minimal_key_and_mask(OdpKey(&whole), flow, wc, support, None, key, mask)
 }
 
 fn insert(

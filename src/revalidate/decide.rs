@@ -4,6 +4,8 @@
 //! holds: a flow is kept only if today's translation gives the same actions and reads no bit that
 //! the flow's mask leaves open; a flow is never deleted to save work.
 
+use ovs_netlink::agree::actions_agree;
+
 use crate::flow::{Flow, FlowWildcards};
 use crate::odp;
 use crate::odp::key::{Fitness, OdpKey};
@@ -58,7 +60,13 @@ pub fn retranslate(
     if !scratch.wc.covers(&matchable(&scratch.out.wc)) {
         return Verdict::Delete(DeleteReason::Changed);
     }
-    if scratch.out.actions.as_bytes() == actions { Verdict::Keep } else { Verdict::Modify }
+    // The kernel tells actions in a form of its own: other bytes need not be other actions.
+    let wanted = scratch.out.actions.as_bytes();
+    if wanted == actions || actions_agree(wanted, actions) {
+        Verdict::Keep
+    } else {
+        Verdict::Modify
+    }
 }
 
 /// [`retranslate`], with the story in `scratch.out.trace`.

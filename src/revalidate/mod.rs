@@ -39,6 +39,12 @@ counter!(static STATS_RESET = "ukey_invalid_stat_reset");
 
 static RL: RateLimit = RateLimit::new(1, 5);
 
+/// How long the revalidator sleeps between looks at a gate that is shut; a release wakes it.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
+
+/// A dump that takes longer is worth a line in the log.
+const SLOW_DUMP_MS: u64 = 2_000;
+
 /// What the last round was like, for `upcall/show`; the control socket reads.
 #[derive(Default, Debug)]
 pub struct RoundStats {
@@ -93,6 +99,12 @@ impl Revalidator {
             if wake == Wake::Stop {
                 return;
             }
+            if !self.may_work() {
+                due = Instant::now() + HELD_PAUSE;
+                served = asked;
+                follower.served(served);
+                continue;
+            }
             if !changed.is_empty() {
                 self.apply_changes(&changed, now_ms());
             }
@@ -106,6 +118,26 @@ impl Revalidator {
             served = asked;
             follower.served(served);
         }
+    }
+
+    /// Whether flows may be touched. When an operator has just let go, those in the kernel are judged
+    /// first; then the handlers may read.
+    fn may_work(&mut self) -> bool {
+        let udpif = &self.udpif;
+        if udpif.gate.is_held() {
+            return false;
+        }
+        if udpif.gate.is_shut() {
+            match adopt::adopt_all(udpif, &*self.datapath, now_ms()) {
+                Ok(adopted) => tracing::info!(target: "ofproto_dpif_upcall",
+                    "flow-restore-wait is over: of the flows in the kernel {} are kept, {} changed, \
+                     {} deleted", adopted.kept, adopted.modified, adopted.deleted),
+                // The next round finds them.
+                Err(error) => self.note_failure(&error),
+            }
+            self.udpif.gate.open();
+        }
+        true
     }
 
     /// How long to pause after a round that took `took`: the operator's interval, and longer when a
@@ -312,9 +344,11 @@ impl Revalidator {
         let flows = self.udpif.ukeys.len();
         let settings = &self.udpif.settings;
         let max_idle_ms = settings.max_idle_ms.load(Ordering::Relaxed);
-        let limit = settings.flow_limit.load(Ordering::Relaxed);
+        let limit = self.udpif.flow_limit();
+        let is_terse = settings.ufid.load(Ordering::Relaxed);
+        let detail = if is_terse { DumpDetail::Terse } else { DumpDetail::Full };
         let datapath = self.datapath.clone();
-        datapath.flow_dump(DumpDetail::Terse, &mut |flow| {
+        datapath.flow_dump(detail, &mut |flow| {
             seen += 1;
             let ufid = flow.ufid.map(Ufid);
             let is_idle = |ukey: &Ukey| is_idle(ukey, now_ms, max_idle_ms, flows, limit);
@@ -332,8 +366,15 @@ impl Revalidator {
                 idle.push((ufid, reason));
             }
         })?;
+        let took_ms = begun.elapsed().as_millis() as u64;
+        let cap = settings.flow_limit.load(Ordering::Relaxed);
+        self.udpif.limit.adapt(cap, seen as usize, took_ms);
+        if took_ms > SLOW_DUMP_MS {
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "Spent an unreasonably long {took_ms}ms dumping flows");
+        }
         let stats = &self.stats;
-        stats.dump_ms.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
+        stats.dump_ms.store(took_ms, Ordering::Relaxed);
         stats.flows.store(seen, Ordering::Relaxed);
         stats.max_flows.fetch_max(seen, Ordering::Relaxed);
         stats.rounds.fetch_add(1, Ordering::Relaxed);

@@ -8,15 +8,24 @@
 //! that has already looked. So changes are numbered and the youngest kept in a log:
 //! [`Changes::since`] tells a handler, once its flows are in the kernel, what changed under it, and
 //! [`Changes::recheck`] takes the flows it has doubts about.
+//!
+//! Whoever steers the revalidator by hand does it here too: a round or a purge is asked for and gives a
+//! [`Ticket`]; [`Changes::pause`] keeps it from looking at anything until [`Changes::resume`].
+//! Waiting for a ticket blocks: on a thread of its own, or by looking now and then.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::coverage::counter;
 use crate::limits::{CHANGES_LOG, CHANGES_MAX};
 use crate::odp::ufid::Ufid;
 use crate::snapshot::Dep;
+
+counter!(static REV_RECONFIGURE = "rev_reconfigure");
+counter!(static REV_FLOW_TABLE = "rev_flow_table");
+counter!(static REV_MAC_LEARNING = "rev_mac_learning");
 
 /// A batch of changes.
 #[derive(Default, Debug)]
@@ -53,6 +62,47 @@ struct Inner {
     everything_seq: u64,
     kicked: bool,
     stop: bool,
+    /// Somebody holds the revalidator up; and it has taken notice.
+    paused: bool,
+    is_paused: bool,
+    rounds: Requests,
+    purges: Requests,
+    /// The piece of work that ended gave rise to another, which is in hand.
+    is_aftermath: bool,
+}
+
+/// Requests of one kind, numbered: the last one, the last that the revalidator has in hand, and the
+/// last that it is done with.
+#[derive(Default)]
+struct Requests {
+    asked: u64,
+    taken: u64,
+    done: u64,
+}
+
+impl Requests {
+    fn ask(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+}
+
+/// A request to the revalidator, to be waited for with [`Changes::await_done`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ticket {
+    /// A round.
+    Round(u64),
+    /// A purge.
+    Purge(u64),
+}
+
+impl Ticket {
+    fn is_done(self, inner: &Inner) -> bool {
+        match self {
+            Self::Round(n) => inner.rounds.done >= n,
+            Self::Purge(n) => inner.purges.done >= n,
+        }
+    }
 }
 
 /// Why a wait ended.
@@ -73,6 +123,8 @@ pub enum Wake {
 pub struct Changes {
     inner: Mutex<Inner>,
     wake: Condvar,
+    /// Notified when a request is done or the revalidator has paused.
+    progress: Condvar,
     seq: AtomicU64,
 }
 
@@ -92,8 +144,15 @@ impl Changes {
         let inner = &mut *inner;
         let was_empty = inner.changed.is_empty();
         let mut seq = self.seq();
-        for tag in deps.into_iter().map(Dep::tag) {
+        let mut causes = [false; 3];
+        for dep in deps {
+            let tag = dep.tag();
             seq += 1;
+            match dep {
+                Dep::Fdb(..) => causes[0] = true,
+                Dep::Rule(..) | Dep::Table(..) => causes[1] = true,
+                _ => causes[2] = true,
+            }
             if inner.log.len() == CHANGES_LOG {
                 inner.log.pop_front();
             }
@@ -107,6 +166,10 @@ impl Changes {
             inner.changed.everything = true;
         }
         self.seq.store(seq, Ordering::Release);
+        let counters = [&REV_MAC_LEARNING, &REV_FLOW_TABLE, &REV_RECONFIGURE];
+        for (counter, _) in counters.iter().zip(causes).filter(|(_, is_cause)| *is_cause) {
+            counter.add(1);
+        }
         if was_empty && !inner.changed.is_empty() {
             self.wake.notify_all();
         }
@@ -121,6 +184,7 @@ impl Changes {
         inner.changed.everything = true;
         inner.changed.tags.clear();
         self.seq.store(seq, Ordering::Release);
+        REV_RECONFIGURE.add(1);
         self.wake.notify_all();
     }
 
@@ -163,24 +227,93 @@ impl Changes {
         self.wake.notify_all();
     }
 
+    /// Asks for a round that begins from now on: `revalidator/wait` waits until it is done and what
+    /// it brought to light has been acted on. A pause puts it off.
+    pub fn request_round(&self) -> Ticket {
+        let mut inner = self.lock();
+        inner.kicked = true;
+        self.wake.notify_all();
+        Ticket::Round(inner.rounds.ask())
+    }
+
+    /// Asks for every flow to be deleted, as [`Self::flush`], for `revalidator/purge`. Done even
+    /// while the revalidator is paused.
+    pub fn request_purge(&self) -> Ticket {
+        let mut inner = self.lock();
+        inner.changed.flush = true;
+        self.wake.notify_all();
+        Ticket::Purge(inner.purges.ask())
+    }
+
+    /// Whether what was asked for has been done.
+    pub fn is_done(&self, ticket: Ticket) -> bool {
+        ticket.is_done(&self.lock())
+    }
+
+    /// Waits until what was asked for has been done; false if `timeout` passed or the daemon stops.
+    pub fn await_done(&self, ticket: Ticket, timeout: Duration) -> bool {
+        self.await_progress(timeout, |inner| ticket.is_done(inner))
+    }
+
+    /// Keeps the revalidator from looking at flows, for `revalidator/pause`, once it has finished
+    /// what it is at: [`Self::await_paused`].
+    pub fn pause(&self) {
+        self.lock().paused = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until a pause has begun; false if `timeout` passed or the daemon stops.
+    pub fn await_paused(&self, timeout: Duration) -> bool {
+        self.await_progress(timeout, |inner| inner.is_paused)
+    }
+
+    /// Ends a pause, for `revalidator/resume`.
+    pub fn resume(&self) {
+        let mut inner = self.lock();
+        inner.paused = false;
+        inner.is_paused = false;
+        self.wake.notify_all();
+    }
+
     /// Ends every wait, now and later.
     pub fn stop(&self) {
         self.lock().stop = true;
         self.wake.notify_all();
+        self.progress.notify_all();
     }
 
-    /// Waits until something changed, someone kicked, or `timeout` passed; takes what changed.
+    fn await_progress(&self, timeout: Duration, is_there: impl Fn(&Inner) -> bool) -> bool {
+        let wait = |inner: &mut Inner| !is_there(inner) && !inner.stop;
+        let inner = self.lock();
+        let waited = self.progress.wait_timeout_while(inner, timeout, wait);
+        let (inner, _) = waited.unwrap_or_else(|e| e.into_inner());
+        is_there(&inner)
+    }
+
+    /// Waits until something changed, someone kicked, or `timeout` passed; takes what changed. That
+    /// the revalidator waits says that it is done with what it took before.
     pub fn wait(&self, timeout: Duration) -> (Wake, Changed) {
         let end = Instant::now() + timeout;
         let mut inner = self.lock();
+        self.note_done(&mut inner);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let wake = if inner.stop {
                 Wake::Stop
-            } else if !inner.changed.is_empty() {
-                Wake::Changed
+            } else if inner.paused {
+                if inner.changed.flush {
+                    inner.changed.flush = false;
+                    inner.purges.taken = inner.purges.asked;
+                    return (Wake::Changed, Changed { flush: true, ..Changed::default() });
+                }
+                inner.is_paused = true;
+                self.progress.notify_all();
+                inner = self.wake.wait(inner).unwrap_or_else(|e| e.into_inner());
+                continue;
             } else if inner.kicked {
                 Wake::Kicked
+            } else if !inner.changed.is_empty() {
+                Wake::Changed
             } else if left.is_zero() {
                 Wake::Timeout
             } else {
@@ -191,8 +324,23 @@ impl Changes {
                 continue;
             };
             inner.kicked = false;
+            inner.purges.taken = inner.purges.asked;
+            inner.rounds.taken = inner.rounds.asked;
             return (wake, std::mem::take(&mut inner.changed));
         }
+    }
+
+    /// A purge in hand is done. Rounds in hand are when nothing came of them that is still to be looked
+    /// at, or that has been looked at once: something may change all the time.
+    fn note_done(&self, inner: &mut Inner) {
+        inner.purges.done = inner.purges.taken;
+        if inner.changed.is_empty() || inner.is_aftermath {
+            inner.rounds.done = inner.rounds.taken;
+            inner.is_aftermath = false;
+        } else {
+            inner.is_aftermath = inner.rounds.taken != inner.rounds.done;
+        }
+        self.progress.notify_all();
     }
 }
 
@@ -240,6 +388,56 @@ mod tests {
         assert!(!changes.since(seq, &mut tags));
         tags.clear();
         assert!(changes.since(changes.seq(), &mut tags) && tags.is_empty());
+    }
+
+    #[test]
+    fn a_round_is_done_when_its_aftermath_is() {
+        let changes = Changes::default();
+        let zero = Duration::ZERO;
+        let ticket = changes.request_round();
+        assert!(!changes.is_done(ticket));
+        assert_eq!(changes.wait(zero).0, Wake::Kicked);
+        // The round learned an address.
+        changes.add([Dep::Bridge(BridgeId(1))]);
+        assert_eq!(changes.wait(zero).0, Wake::Changed);
+        assert!(!changes.is_done(ticket));
+        // Another change comes, which nobody waits for.
+        changes.add([Dep::Bridge(BridgeId(2))]);
+        assert_eq!(changes.wait(zero).0, Wake::Changed);
+        assert!(changes.await_done(ticket, zero));
+    }
+
+    #[test]
+    fn a_kick_and_a_change_are_taken_together() {
+        let changes = Changes::default();
+        changes.add([Dep::Bridge(BridgeId(1))]);
+        changes.kick();
+        let (wake, changed) = changes.wait(Duration::ZERO);
+        assert_eq!((wake, changed.is_empty()), (Wake::Kicked, false));
+        assert_eq!(changes.wait(Duration::ZERO).0, Wake::Timeout);
+    }
+
+    #[test]
+    fn a_paused_revalidator_purges_and_does_nothing_else() {
+        let changes = Changes::default();
+        changes.pause();
+        std::thread::scope(|scope| {
+            let revalidator = scope.spawn(|| {
+                let first = changes.wait(Duration::ZERO);
+                assert_eq!(first.0, Wake::Changed);
+                assert!(first.1.flush && !first.1.everything, "{first:?}");
+                changes.wait(Duration::from_secs(60))
+            });
+            assert!(changes.await_paused(Duration::from_secs(60)));
+            changes.add_everything();
+            let round = changes.request_round();
+            let purge = changes.request_purge();
+            assert!(changes.await_done(purge, Duration::from_secs(60)));
+            assert!(!changes.is_done(round));
+            changes.resume();
+            let (wake, changed) = revalidator.join().unwrap();
+            assert!(wake == Wake::Kicked && changed.everything && !changed.flush, "{changed:?}");
+        });
     }
 
     #[test]

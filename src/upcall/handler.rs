@@ -1,8 +1,10 @@
 //! A handler thread: reads upcalls, has them decided, sends the answers.
 //!
 //! What always holds: one `recvmmsg` and one send for a batch; no lock across either; an overrun
-//! is counted and the reading goes on, never closes. With a backlog the handler empties its
-//! socket into a [`FairQueue`], and ports with little to ask are answered before the rest.
+//! is counted and the reading goes on, never closes. Ports with little to ask are answered before
+//! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog (two
+//! full batches in a row), when the handler empties its socket into a [`FairQueue`] between small
+//! portions of the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,11 +29,19 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long a handler waits for upcalls before it looks whether it shall stop.
 const WAIT: Duration = Duration::from_millis(200);
 
-/// Upcalls of one read above which the socket may hold more than can be served soon.
-const BACKLOG: usize = UPCALL_BATCH / 2;
+/// Upcalls of one read that are answered in the order they came in: too few to wait for.
+const SMALL: usize = 8;
 
-/// Upcalls served between two looks at the socket while others wait.
-const SERVE: usize = UPCALL_BATCH / 2;
+/// A port with at most so many upcalls in a batch has little to ask.
+const LIGHT: usize = 2;
+
+/// Upcalls served between two looks at the socket while others wait: as many as one read brings, and
+/// few while there is anybody with little to ask, who may ask again.
+const SERVE: usize = UPCALL_BATCH;
+const SERVE_WATCHED: usize = 8;
+
+/// Looks at the socket for which a handler remembers that somebody with little to ask was there.
+const WATCH: u32 = 1_000;
 
 /// See the module's page.
 pub struct Handler {
@@ -41,6 +51,12 @@ pub struct Handler {
     worker: Worker,
     queue: FairQueue,
     buffer: Vec<u8>,
+    /// Ports of the batch in the ring.
+    ports: Vec<OdpPort>,
+    /// The last read was full: there may be more.
+    was_full: bool,
+    /// Looks at the socket that are still to be made often.
+    watch: u32,
 }
 
 impl Handler {
@@ -53,12 +69,18 @@ impl Handler {
             ring: RecvRing::new(UPCALL_BATCH),
             queue: FairQueue::new(FAIR_QUEUE_MAX),
             buffer: Vec::new(),
+            ports: Vec::with_capacity(UPCALL_BATCH),
+            was_full: false,
+            watch: 0,
         }
     }
 
     /// Serves until `stop` is set or the port is gone.
     pub fn run(mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
+            if self.udpif.gate.is_shut() && !self.udpif.gate.await_open(WAIT) {
+                continue;
+            }
             if let Err(error) = self.turn(WAIT) {
                 tracing::warn!(target: "ofproto_dpif_upcall", "upcall socket is gone: {error}");
                 self.udpif.health.handler_ended.store(true, Ordering::Relaxed);
@@ -72,22 +94,27 @@ impl Handler {
     /// # Errors
     /// When nothing will ever be read from the port again.
     pub fn turn(&mut self, wait: Duration) -> Result<(), RecvError> {
-        let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };
-        let read = self.read(wait)?;
-        if self.queue.is_empty() && read < BACKLOG {
-            if read > 0 {
-                self.serve_ring();
-            } else {
-                self.queue.tidy();
+        let is_behind = self.was_full || !self.queue.is_empty();
+        let read = self.read(if is_behind { Duration::ZERO } else { wait })?;
+        let may_be_more = read == UPCALL_BATCH;
+        if self.queue.is_empty() && !(self.was_full && may_be_more) {
+            match read {
+                0 => self.queue.tidy(),
+                1..=SMALL => self.serve_ring(|_| true),
+                _ => self.serve_ring_by_port(),
             }
+            self.was_full = may_be_more;
             return Ok(());
         }
+        self.was_full = false;
         self.enqueue();
+        self.serve_light();
         let mut read = read;
         let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
         while read == UPCALL_BATCH && turns > 0 {
             read = self.read(Duration::ZERO)?;
             self.enqueue();
+            self.serve_light();
             turns -= 1;
         }
         self.serve_queue();
@@ -133,9 +160,33 @@ impl Handler {
         }
     }
 
-    fn serve_ring(&mut self) {
-        self.worker.begin(now_ms());
+    /// Answers a batch, those with little to ask first if there are others.
+    fn serve_ring_by_port(&mut self) {
+        self.ports.clear();
         for datagram in self.ring.iter() {
+            let port = datagram.ok().and_then(|datagram| self.worker.port_of(datagram));
+            self.ports.push(port.unwrap_or(OdpPort::NONE));
+        }
+        let ports = std::mem::take(&mut self.ports);
+        let is_light =
+            |port: &OdpPort| ports.iter().filter(|other| *other == port).count() <= LIGHT;
+        // A batch of one port is the common case of a storm: told without counting.
+        let is_mixed = ports.iter().any(|port| port != &ports[0])
+            && ports.iter().any(is_light)
+            && !ports.iter().all(is_light);
+        if is_mixed {
+            self.serve_ring(|n| ports.get(n).is_some_and(is_light));
+            self.serve_ring(|n| !ports.get(n).is_some_and(is_light));
+        } else {
+            self.serve_ring(|_| true);
+        }
+        self.ports = ports;
+    }
+
+    /// Answers those upcalls of a batch that are wanted by their number.
+    fn serve_ring(&mut self, is_wanted: impl Fn(usize) -> bool) {
+        self.worker.begin(now_ms());
+        for (_, datagram) in self.ring.iter().enumerate().filter(|(n, _)| is_wanted(*n)) {
             match datagram {
                 Ok(datagram) => self.worker.decide(datagram),
                 Err(error) => {
@@ -148,19 +199,28 @@ impl Handler {
         self.flush();
     }
 
-    /// Answers the ports that have little to ask, then some of the others.
-    fn serve_queue(&mut self) {
-        self.worker.begin(now_ms());
+    /// Answers the ports that have little to ask.
+    fn serve_light(&mut self) {
         let mut served = 0;
-        while served < SERVE && self.queue.pop_light(&mut self.buffer) {
+        while served < UPCALL_BATCH && self.queue.pop_light(&mut self.buffer) {
+            if served == 0 {
+                self.worker.begin(now_ms());
+            }
             self.worker.decide(&self.buffer);
             served += 1;
         }
         if served > 0 {
             self.flush();
-            self.worker.begin(now_ms());
+            self.watch = WATCH;
         }
-        for _ in 0..SERVE {
+    }
+
+    /// Answers some of the others.
+    fn serve_queue(&mut self) {
+        self.watch = self.watch.saturating_sub(1);
+        let portion = if self.watch > 0 { SERVE_WATCHED } else { SERVE };
+        self.worker.begin(now_ms());
+        for _ in 0..portion {
             if !self.queue.pop(&mut self.buffer) {
                 break;
             }

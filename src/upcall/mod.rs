@@ -11,8 +11,10 @@
 
 pub mod changes;
 pub mod fair;
+pub mod gate;
 pub mod handler;
 pub mod history;
+pub mod limit;
 pub mod ports;
 pub mod slab;
 pub mod trigger;
@@ -34,13 +36,15 @@ use crate::snapshot::{BridgeId, Dep, Snapshot};
 use crate::xlate::Effect;
 
 use self::changes::Changes;
+use self::gate::Gate;
 use self::history::History;
+use self::limit::FlowLimit;
 use self::ports::PortCounters;
 use self::ukey::{Learnt, UkeyMap};
 /// Bounds that an operator sets, read by all threads.
 #[derive(Debug)]
 pub struct Settings {
-    /// Most flows (`other_config:flow-limit`).
+    /// Most flows ever (`other_config:flow-limit`); [`Udpif::flow_limit`] is the limit in force.
     pub flow_limit: AtomicUsize,
     /// Idle time after which a flow goes (`other_config:max-idle`).
     pub max_idle_ms: AtomicU64,
@@ -48,6 +52,9 @@ pub struct Settings {
     pub max_revalidator_ms: AtomicU64,
     /// Whether flows are wildcarded (`upcall/disable-megaflows`).
     pub megaflows: AtomicBool,
+    /// Whether dumps name flows by their UFID alone (`upcall/disable-ufid`); else they show keys,
+    /// masks and actions too.
+    pub ufid: AtomicBool,
 }
 
 impl Default for Settings {
@@ -57,6 +64,7 @@ impl Default for Settings {
             max_idle_ms: AtomicU64::new(10_000),
             max_revalidator_ms: AtomicU64::new(500),
             megaflows: AtomicBool::new(true),
+            ufid: AtomicBool::new(true),
         }
     }
 }
@@ -68,6 +76,8 @@ pub struct Counters {
     pub upcalls: AtomicU64,
     /// Upcalls that could not be read or were of no kind that is served.
     pub bad: AtomicU64,
+    /// Upcalls that a userspace action sent.
+    pub actions: AtomicU64,
     /// Upcalls dropped for fairness.
     pub dropped: AtomicU64,
     /// Times a handler's socket had lost upcalls.
@@ -119,6 +129,10 @@ pub struct Udpif {
     pub ports: PortCounters,
     /// Bounds.
     pub settings: Settings,
+    /// How many flows may be installed just now.
+    pub limit: FlowLimit,
+    /// Whether packets are decided.
+    pub gate: Gate,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
@@ -152,6 +166,8 @@ impl Udpif {
             history: History::default(),
             ports: PortCounters::default(),
             settings: Settings::default(),
+            limit: FlowLimit::default(),
+            gate: Gate::default(),
             counters: Counters::default(),
             health: Health::default(),
             target,
@@ -226,8 +242,21 @@ impl Udpif {
 
     /// Whether another flow may be installed.
     pub fn has_room(&self) -> bool {
-        !self.health.full.load(Ordering::Relaxed)
-            && self.ukeys.len() < self.settings.flow_limit.load(Ordering::Relaxed)
+        !self.health.full.load(Ordering::Relaxed) && self.ukeys.len() < self.flow_limit()
+    }
+
+    /// How many flows may be installed just now.
+    pub fn flow_limit(&self) -> usize {
+        self.limit.get(self.settings.flow_limit.load(Ordering::Relaxed))
+    }
+
+    /// Has handlers and revalidator hold their hands still, or lets them go
+    /// (`other_config:flow-restore-wait`). Before the threads are started, and again whenever the
+    /// configuration says it; once they were let go, nothing holds them any more.
+    pub fn set_restore_wait(&self, wait: bool) {
+        if self.gate.set(wait) {
+            self.changes.kick();
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use ovs_netlink::uapi;
 
 use crate::datapath::OdpPort;
 use crate::flow::{Flow, FlowWildcards};
+use crate::odp::cookie::{CookieReason, UserCookie};
 use crate::odp::key::{Fitness, OdpKey};
 use crate::odp::mask;
 use crate::odp::ufid::Ufid;
@@ -36,10 +37,13 @@ counter!(static FLOW_PUT_ERROR = "dpif_flow_put_error");
 counter!(static EXECUTE = "dpif_execute");
 counter!(static EXECUTE_ERROR = "dpif_execute_error");
 counter!(static DUPLICATE = "handler_duplicate_upcall");
+counter!(static ACTION_UNSERVED = "upcall_action_unserved");
 counter!(static LIMIT_HIT = "upcall_flow_limit_hit");
 
 /// What a packet can bring about is logged at the peer's rate.
 static RL: RateLimit = RateLimit::new(1, 5);
+/// A cookie of somebody else's comes with every packet of its flow.
+static ACTION_RL: RateLimit = RateLimit::new(1, 5);
 /// That there is no room is told once in ten minutes.
 static FULL_RL: RateLimit = RateLimit::new(1, 1);
 
@@ -147,8 +151,7 @@ impl Worker {
         let upcall = (message.kind == self.udpif.target.families.packet)
             .then(|| message.genl().ok())
             .flatten()
-            .and_then(|genl| Upcall::parse(genl).ok())
-            .filter(|upcall| upcall.cmd == UpcallCmd::Miss);
+            .and_then(|genl| Upcall::parse(genl).ok());
         let Some(upcall) = upcall else {
             count(&self.udpif.counters.bad);
             return;
@@ -156,7 +159,11 @@ impl Worker {
         let port = OdpKey(upcall.key).in_port().map(OdpPort).unwrap_or(OdpPort::NONE);
         let counts = self.port_counts(port);
         count(&counts.asked);
-        if self.answer(&upcall) {
+        let is_answered = match upcall.cmd {
+            UpcallCmd::Miss => self.answer(&upcall),
+            UpcallCmd::Action => self.answer_action(&upcall),
+        };
+        if is_answered {
             count(&counts.served);
         } else {
             count(&self.udpif.counters.bad);
@@ -174,6 +181,31 @@ impl Worker {
         let counts = self.port_counts(port);
         count(&counts.asked);
         count(&counts.dropped);
+    }
+
+    /// Takes a packet that a userspace action sent up; false if its cookie is none that we give out.
+    fn answer_action(&mut self, upcall: &Upcall<'_>) -> bool {
+        count(&self.udpif.counters.actions);
+        let Some(cookie) = upcall.userdata.and_then(UserCookie::parse) else {
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &ACTION_RL,
+                "action upcall cookie has unexpected size {} or type; the packet is dropped",
+                upcall.userdata.map_or(0, <[u8]>::len));
+            return false;
+        };
+        self.serve_action(upcall, &cookie);
+        true
+    }
+
+    /// Where the receivers of action upcalls are, by kind. No translation makes such actions yet: these
+    /// packets are from flows of an earlier run that is being replaced, and end here.
+    fn serve_action(&mut self, _upcall: &Upcall<'_>, cookie: &UserCookie) {
+        match cookie.reason {
+            CookieReason::SlowPath(_)
+            | CookieReason::Controller { .. }
+            | CookieReason::Sflow { .. }
+            | CookieReason::FlowSample { .. }
+            | CookieReason::Ipfix { .. } => ACTION_UNSERVED.add(1),
+        }
     }
 
     /// Translates an upcall and appends what answers it; false if its key makes no sense.
@@ -269,7 +301,7 @@ impl Worker {
             count(&udpif.counters.over_limit);
             LIMIT_HIT.add(1);
             drop(shard);
-            let limit = udpif.settings.flow_limit.load(Ordering::Relaxed);
+            let limit = udpif.flow_limit();
             if udpif.ukeys.len() >= limit {
                 vlog::limited!(WARN, target: "ofproto_dpif_upcall", &FULL_RL,
                     "limit of {limit} flows reached: packets of further flows are forwarded one by \

@@ -76,8 +76,8 @@ fn leave(ctx: &mut Ctx<'_>, bundle: &Bundle, tags: Tags) -> Result<(), DropReaso
     let Some(port) = bundle.ports.first() else {
         return Err(DropReason::NowhereToFlood);
     };
-    let carried = ctx.flow.carried_vlans();
-    let before = ctx.flow.replace_vlans(vlan::leave(bundle, tags, &carried));
+    let headers = vlan::leave(bundle, tags, &mut ctx.flow);
+    let before = ctx.flow.replace_vlans(headers);
     let sent = output::output(ctx, *port);
     ctx.flow.replace_vlans(before);
     sent

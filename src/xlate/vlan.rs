@@ -1,7 +1,7 @@
 //! VLAN translation at the edges of a bridge: from the wire to the VLAN a packet is switched in,
 //! and from there to the wire of each output (ovs-vswitchd.conf.db(5), column `vlan_mode`).
 
-use crate::flow::tracked::VlanStack;
+use crate::flow::tracked::{Tracked, VlanStack};
 use crate::flow::{Be16, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
 use crate::snapshot::{Bundle, PriorityTags, VlanMode};
 
@@ -18,6 +18,14 @@ struct Tag {
     pcp: u16,
     /// Came in behind another one: a header whatever it holds, for nobody has read it.
     is_inner: bool,
+}
+
+impl Tag {
+    /// Whether it is a header on the wire whatever its priority.
+    fn is_always_header(self, priority_tags: PriorityTags) -> bool {
+        let always = priority_tags == PriorityTags::Always && self.tpid != 0;
+        self.vid != 0 || self.is_inner || always
+    }
 }
 
 /// The tags of a packet while it is in the bridge, the outermost being the VLAN it is switched in.
@@ -60,9 +68,7 @@ impl Tags {
         let mut headers = out.iter_mut();
         for tag in self.0 {
             let tci = tag.vid | tag.pcp;
-            let is_header = tci != 0
-                || tag.is_inner
-                || (priority_tags == PriorityTags::Always && tag.tpid != 0);
+            let is_header = tag.is_always_header(priority_tags) || tci != 0;
             if is_header && let Some(header) = headers.next() {
                 header.tpid = Be16::new(if tag.tpid == 0 { ETH_TYPE_VLAN } else { tag.tpid });
                 header.tci = Be16::new(tci | VLAN_CFI);
@@ -96,8 +102,12 @@ pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
     tags
 }
 
-/// From the bridge to the wire. `carried` are the headers the packet came with.
-pub(super) fn leave(bundle: &Bundle, tags: Tags, carried: &VlanStack) -> VlanStack {
+/// From the bridge to the wire. `flow` is the packet as it came.
+///
+/// A tag of VLAN 0 is one by its priority: with none it is taken off. There the priority decides, and
+/// is recorded as read (the peer leaves it open, and so forwards every priority as the first one);
+/// elsewhere it is carried through unread.
+pub(super) fn leave(bundle: &Bundle, tags: Tags, flow: &mut Tracked<'_>) -> VlanStack {
     let mut out = tags;
     match bundle.vlan_mode {
         // A tag behind the VLAN's own is the customer's and stays, as with the peer's vlan-limit of 1.
@@ -106,7 +116,10 @@ pub(super) fn leave(bundle: &Bundle, tags: Tags, carried: &VlanStack) -> VlanSta
         _ => {}
     }
     if bundle.priority_tags != PriorityTags::Never {
-        out.0[0].pcp = carried[0].tci.get() & VLAN_PCP_MASK;
+        out.0[0].pcp = flow.carried_vlans()[0].tci.get() & VLAN_PCP_MASK;
+    }
+    if !out.0[0].is_always_header(bundle.priority_tags) {
+        flow.outer_pcp();
     }
     out.to_wire(bundle.priority_tags)
 }

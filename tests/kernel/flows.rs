@@ -84,6 +84,18 @@ pub fn canonical(flow: &str) -> String {
     format!("{key}, actions:{}", outputs.join(" "))
 }
 
+/// A flow that forwards a tag of VLAN 0 with a priority, without the match on the priority; any other
+/// flow as it is.
+pub fn without_priority(flow: &str) -> String {
+    let Some((head, rest)) = flow.split_once("vlan(vid=0,pcp=") else { return flow.to_string() };
+    match rest.split_once(')') {
+        Some((pcp, rest)) if pcp != "0" && !rest.ends_with("actions:drop") => {
+            format!("{head}vlan(vid=0){rest}")
+        }
+        _ => flow.to_string(),
+    }
+}
+
 /// Splits at commas that are not inside parentheses.
 fn split_top(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut out) = (0, 0, Vec::new());

@@ -112,6 +112,19 @@ impl Commands<'_> {
         });
     }
 
+    /// A command for tests, which `list-commands` does not show: on a thread of its own, without
+    /// arguments and answer.
+    fn hidden(&self, name: &str, run: fn(&Backer)) {
+        let current = self.current.clone();
+        self.registry.register_hidden(name, 0..=0, move |_, reply| {
+            let backer = current.borrow().as_ref().map(Backer::of);
+            spawn(move || {
+                backer.iter().for_each(run);
+                reply.ok(());
+            });
+        });
+    }
+
     /// The same for a command that has an answer without a switch too.
     fn later_any(
         &self,

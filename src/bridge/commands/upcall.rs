@@ -3,13 +3,17 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Commands, full_name, leading_number};
+use super::{Answer, Backer, Commands, full_name, leading_number};
 use crate::bridge::switch::Switch;
 use crate::datapath::OdpPort;
 use crate::unixctl::{Call, Format};
+
+/// Longest that a command waits for the revalidator, so that no thread waits for ever.
+const REVALIDATOR_PATIENCE: Duration = Duration::from_secs(600);
 
 pub(super) fn register(commands: &Commands<'_>) {
     commands.any("upcall/show", "", 0..=0, |switch, call| match switch {
@@ -20,25 +24,33 @@ pub(super) fn register(commands: &Commands<'_>) {
     commands.any("upcall/disable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, false));
     commands.any("upcall/enable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, true));
     commands.any("upcall/set-flow-limit", "flow-limit-number", 1..=1, set_flow_limit);
-    commands.any("revalidator/wait", "", 0..=0, |switch, _| {
-        if let Some(switch) = switch {
-            switch.udpif.changes.kick();
+    commands.any("upcall/disable-ufid", "", 0..=0, |switch, _| set_ufid(switch, false));
+    commands.any("upcall/enable-ufid", "", 0..=0, |switch, _| set_ufid(switch, true));
+    commands.later_any("revalidator/wait", "", 0..=0, |backer, _| {
+        if let Some(Backer { udpif, .. }) = backer {
+            udpif.changes.await_done(udpif.changes.request_round(), REVALIDATOR_PATIENCE);
         }
         Ok(().into())
     });
-    commands.any("revalidator/purge", "", 0..=0, |switch, _| {
-        if let Some(switch) = switch {
-            switch.udpif.changes.flush();
+    commands.later_any("revalidator/purge", "", 0..=0, |backer, _| {
+        if let Some(Backer { udpif, .. }) = backer {
+            udpif.changes.await_done(udpif.changes.request_purge(), REVALIDATOR_PATIENCE);
         }
         Ok(().into())
     });
+    // The peer does not list these two either.
+    commands.hidden("revalidator/pause", |backer| {
+        backer.udpif.changes.pause();
+        backer.udpif.changes.await_paused(REVALIDATOR_PATIENCE);
+    });
+    commands.hidden("revalidator/resume", |backer| backer.udpif.changes.resume());
 }
 
 fn upcall_show(switch: &Switch, call: Call) -> Answer {
     let rounds = &switch.rounds;
     let udpif = &switch.udpif;
     let load = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    let limit = udpif.settings.flow_limit.load(Ordering::Relaxed);
+    let limit = udpif.flow_limit();
     let (current, max) = (udpif.ukeys.len() as u64, load(&rounds.max_flows));
     let counters = &udpif.counters;
     if call.format == Format::Json {
@@ -60,10 +72,11 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
     }
     Ok(format!(
         "{}:\n  flows         : (current {current}) (avg {}) (max {max}) (limit {limit})\n  \
-         dump duration : {}ms\n  ufid enabled : true\n\n  1: (keys {current})\n",
+         dump duration : {}ms\n  ufid enabled : {}\n\n  1: (keys {current})\n",
         full_name(&*switch.datapath),
         load(&rounds.flows),
         load(&rounds.dump_ms),
+        udpif.settings.ufid.load(Ordering::Relaxed),
     )
     .into())
 }
@@ -105,11 +118,23 @@ fn set_megaflows(switch: Option<&Switch>, on: bool) -> Answer {
     Ok(if on { "megaflows enabled\n" } else { "megaflows disabled\n" }.into())
 }
 
+fn set_ufid(switch: Option<&Switch>, on: bool) -> Answer {
+    if let Some(switch) = switch {
+        switch.udpif.settings.ufid.store(on, Ordering::Relaxed);
+    }
+    Ok(if on {
+        "Datapath dumping tersely using UFID enabled for supported datapaths\n"
+    } else {
+        "Datapath dumping tersely using UFID disabled\n"
+    }
+    .into())
+}
+
 /// Any text is a number to the peer, and so here: atoi(3), cut to 32 bits.
 fn set_flow_limit(switch: Option<&Switch>, call: Call) -> Answer {
     let limit = leading_number(call.arg(0).unwrap_or_default()) as u32;
     if let Some(switch) = switch {
-        switch.udpif.settings.flow_limit.store(limit as usize, Ordering::Relaxed);
+        switch.udpif.limit.set(limit as usize);
         switch.note_state();
     }
     Ok(format!("set flow_limit to {limit}\n").into())

@@ -4,11 +4,17 @@
 //!
 //! Used under the fake kernel's lock.
 
-use super::{FakeKernel, Refusal, State, Watcher, watch::Reader};
-use crate::datapath::PortKind;
+use super::{
+    FakeKernel, Refusal, State, Watcher,
+    watch::Reader,
+    wire::{DeviceOptions, LinkState, Wire},
+};
+use crate::datapath::{DpError, PortKind, PortStats, error::Op};
 
 /// First letter of the made-up MAC addresses: locally administered.
 const MAC_PREFIX: [u8; 2] = [0x02, 0xfa];
+/// First dummy's address, which the others are counted up from.
+const DUMMY_MAC: [u8; 4] = [0xaa, 0x55, 0xaa, 0x55];
 
 /// What a device shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +41,8 @@ pub(super) struct Device {
     /// The datapath that it is a port of.
     pub port_of: Option<u32>,
     pub sent: Vec<Vec<u8>>,
+    /// What a dummy is connected to.
+    pub wire: Wire,
 }
 
 /// A change of a device.
@@ -101,6 +109,56 @@ impl FakeKernel {
         true
     }
 
+    /// Makes a dummy, unless it is there, and connects it as `options` say. `type_name` is what
+    /// the peer's tools show for it.
+    ///
+    /// # Errors
+    /// When the name is none for a device.
+    pub fn configure_device(
+        &self,
+        name: &str,
+        type_name: &str,
+        options: &DeviceOptions,
+    ) -> Result<(), DpError> {
+        let doing = || format!("open device {name}");
+        let weak = self.downgrade();
+        let mut state = self.lock();
+        if !state.devices.contains_key(name) {
+            state.create_device(name, None).map_err(|r| r.error(Op::PortAdd, doing()))?;
+        }
+        if let Some(device) = state.devices.get_mut(name) {
+            device.wire.type_name = Some(type_name.to_owned());
+            device.wire.connect(name, options, &weak);
+        }
+        Ok(())
+    }
+
+    /// What the peer's tools show as the type of a dummy.
+    pub fn device_type(&self, name: &str) -> Option<String> {
+        self.lock().devices.get(name)?.wire.type_name.clone()
+    }
+
+    /// How a dummy's connection to another one does.
+    pub fn link_state(&self, name: &str) -> Option<LinkState> {
+        self.lock().devices.get(name).map(|device| device.wire.state())
+    }
+
+    /// Gives a dummy an address, so that it answers ARP requests for it. False when there is no
+    /// such device.
+    pub fn set_ipv4(&self, name: &str, address: std::net::Ipv4Addr) -> bool {
+        let mut state = self.lock();
+        let Some(device) = state.devices.get_mut(name) else { return false };
+        device.wire.ipv4 = Some(address);
+        true
+    }
+
+    /// Counters of the port on a device.
+    pub fn device_stats(&self, name: &str) -> Option<PortStats> {
+        let mut state = self.lock();
+        let (dp_ifindex, odp) = state.port_of(name)?;
+        state.port_mut(dp_ifindex, odp).map(|port| port.stats)
+    }
+
     /// Devices as they change from now on.
     ///
     /// # Errors
@@ -121,23 +179,33 @@ impl State {
         if self.devices.contains_key(name) {
             return Err(Refusal::new(libc::EEXIST, ""));
         }
-        if name.is_empty() || name.len() > 15 || name.contains(['/', ' ', '\0']) {
+        let fits = self.dummies || name.len() <= 15 && !name.contains(['/', ' ', '\0']);
+        if name.is_empty() || !fits {
             return Err(Refusal::invalid("not a name for a device"));
         }
         let ifindex = self.next_ifindex;
         self.next_ifindex += 1;
         let [a, b, c, d] = ifindex.to_be_bytes();
         let internal = kind == Some(PortKind::Internal);
+        let mac = if self.dummies {
+            let [.., high, low] = self.next_dummy.to_be_bytes();
+            self.next_dummy += 1;
+            let [p, q, r, s] = DUMMY_MAC;
+            [p, q, r, s, high, low]
+        } else {
+            [MAC_PREFIX[0], MAC_PREFIX[1], a, b, c, d]
+        };
         let shown = FakeDevice {
             name: name.to_owned(),
             ifindex,
-            mac: [MAC_PREFIX[0], MAC_PREFIX[1], a, b, c, d],
+            mac,
             mtu: 1500,
-            up: !internal,
+            up: !internal || self.dummies,
             carrier: true,
             internal,
         };
-        let device = Device { shown: shown.clone(), port_of: None, sent: Vec::new() };
+        let device =
+            Device { shown: shown.clone(), port_of: None, sent: Vec::new(), wire: Wire::default() };
         self.devices.insert(name.to_owned(), device);
         self.tell_device(DeviceEvent::Changed(shown));
         Ok(ifindex)

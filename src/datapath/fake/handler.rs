@@ -21,6 +21,7 @@ use crate::datapath::{RecvError, SendError, UpcallPort};
 pub(super) struct Queue {
     state: Mutex<QueueState>,
     arrived: Condvar,
+    idle: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +33,10 @@ struct QueueState {
     /// The reader has not been told of the loss yet.
     overrun: bool,
     closed: bool,
+    /// The reader waits for more: it is done with what it took.
+    waiting: bool,
+    /// Upcalls ever added.
+    taken: u64,
 }
 
 impl Queue {
@@ -47,25 +52,49 @@ impl Queue {
             return false;
         }
         state.bytes += upcall.len();
+        state.taken += 1;
         state.upcalls.push_back(upcall);
         self.arrived.notify_one();
         true
+    }
+
+    /// Upcalls ever added.
+    pub fn taken(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).taken
+    }
+
+    /// Waits up to `timeout` until the reader has nothing left to do; returns whether it has not.
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = |s: &mut QueueState| !s.closed && !(s.waiting && s.upcalls.is_empty());
+        let (_state, waited) = self
+            .idle
+            .wait_timeout_while(state, timeout, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
     }
 
     /// Nothing more will come.
     pub fn close(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.arrived.notify_all();
+        self.idle.notify_all();
     }
 
     fn recv(&self, ring: &mut RecvRing, timeout: Duration) -> Result<usize, RecvError> {
         ring.clear();
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |s: &mut QueueState| s.upcalls.is_empty() && !s.overrun && !s.closed;
+        state.waiting = !timeout.is_zero();
+        if state.waiting && idle(&mut state) {
+            self.idle.notify_all();
+        }
         let (mut state, _) = self
             .arrived
             .wait_timeout_while(state, timeout, idle)
             .unwrap_or_else(PoisonError::into_inner);
+        // Between two waits it is as good as waiting: it has nothing in hand.
+        state.waiting = state.waiting && idle(&mut state);
         if std::mem::take(&mut state.overrun) {
             state.congested = !state.upcalls.is_empty();
             return Err(RecvError::Overrun);

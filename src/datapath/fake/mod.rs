@@ -14,13 +14,14 @@ mod key;
 mod ops;
 mod table;
 mod watch;
+mod wire;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
-use nix::time::{ClockId, clock_gettime};
 use ovs_netlink::{attr::AttrWriter, uapi};
 use zerocopy::FromZeros;
 
@@ -36,12 +37,13 @@ pub use self::{
     device::{DeviceEvent, FakeDevice},
     ops::FakeDatapath,
     watch::Reader,
+    wire::{DeviceOptions, LinkState},
 };
 use super::{
     DpError, DpErrorKind, DpStats, FamilyIds, OdpPort, PortEvent, PortInfo, PortKind, PortStats,
     UpcallStats, error::Op,
 };
-use crate::limits;
+use crate::{clock, limits};
 
 /// Packets that a device keeps until they are collected; further ones are dropped.
 const SENT_MAX: usize = 1 << 16;
@@ -79,6 +81,10 @@ pub struct FakeKernel {
 
 #[derive(Debug)]
 struct State {
+    /// Devices and ports behave as the peer's dummies rather than as Linux has them.
+    dummies: bool,
+    /// Dummy devices made so far.
+    next_dummy: u32,
     /// Absent while the module is not loaded.
     families: Option<FamilyIds>,
     next_family: u16,
@@ -123,9 +129,11 @@ enum Way {
 }
 
 impl Port {
-    /// Counts as the device sees it: what goes to an internal device is received by it.
-    fn count(&mut self, way: Way, len: usize) {
-        let received = (way == Way::FromDevice) != (self.kind == PortKind::Internal);
+    /// Counts as the device sees it: what goes to an internal device is received by it. A dummy has
+    /// no other side and counts as the datapath sees it.
+    fn count(&mut self, way: Way, len: usize, dummies: bool) {
+        let turned = self.kind == PortKind::Internal && !dummies;
+        let received = (way == Way::FromDevice) != turned;
         let (packets, bytes) = if received {
             (&mut self.stats.rx_packets, &mut self.stats.rx_bytes)
         } else {
@@ -145,7 +153,20 @@ impl Default for FakeKernel {
 impl FakeKernel {
     /// A machine with one CPU and the module loaded, without devices.
     pub fn new() -> Self {
+        Self::with(false)
+    }
+
+    /// A machine whose devices are the peer's dummies: made when a port wants them and gone with it,
+    /// up from the start, with addresses `aa:55:aa:55:00:00` and on; ports have the numbers that their
+    /// names end in.
+    pub fn of_dummies() -> Self {
+        Self::with(true)
+    }
+
+    fn with(dummies: bool) -> Self {
         let mut state = State {
+            dummies,
+            next_dummy: 0,
             families: None,
             next_family: 0x1c,
             next_ifindex: 2,
@@ -216,6 +237,44 @@ impl FakeKernel {
         self.lock().cpus = cpus.max(1);
     }
 
+    /// A port gets another number, as no real kernel does.
+    ///
+    /// # Errors
+    /// In the peer's words, when there is no such port or the number is not free.
+    pub fn renumber_port(
+        &self,
+        datapath: &str,
+        port: &str,
+        number: u32,
+    ) -> Result<(), &'static str> {
+        let mut state = self.lock();
+        let found = state.datapaths.iter().find(|(_, dp)| dp.name == datapath).map(|(&i, _)| i);
+        let dp_ifindex = found.ok_or("unknown datapath or not a dummy")?;
+        let dp = state.datapaths.get_mut(&dp_ifindex).ok_or("unknown datapath or not a dummy")?;
+        let old = dp.ports.iter().find(|(_, p)| p.name == port).map(|(&odp, _)| odp);
+        let old = old.ok_or("unknown port")?;
+        if !(1..key::DP_MAX_PORTS).contains(&number) {
+            return Err("bad port number");
+        }
+        if dp.ports.contains_key(&number) {
+            return Err("port number already in use");
+        }
+        let removed = state.port_info(dp_ifindex, old);
+        if let Some(dp) = state.datapaths.get_mut(&dp_ifindex)
+            && let Some(port) = dp.ports.remove(&old)
+        {
+            dp.ports.insert(number, port);
+        }
+        for event in removed
+            .map(PortEvent::Removed)
+            .into_iter()
+            .chain(state.port_info(dp_ifindex, number).map(PortEvent::Changed))
+        {
+            state.tell(dp_ifindex, event);
+        }
+        Ok(())
+    }
+
     /// The CPU that packets come in on from now on.
     pub fn set_cpu(&self, cpu: usize) {
         self.lock().cpu = cpu;
@@ -239,20 +298,37 @@ impl FakeKernel {
     /// is no such device, or it is no port.
     pub fn inject(&self, device: &str, packet: &[u8]) -> bool {
         let mut state = self.lock();
-        let found = state.datapaths.iter().find_map(|(&dp, d)| {
-            let port = d.ports.iter().find(|(_, p)| p.name == device)?;
-            Some((dp, *port.0))
-        });
-        let Some((dp_ifindex, odp)) = found else { return false };
-        if state.devices.get(device).is_none_or(|d| !d.shown.up) {
-            return false;
+        let Some((dp_ifindex, odp)) = state.port_of(device) else { return false };
+        // Dummies hear even while they are down, as the peer's do.
+        let dummies = state.dummies;
+        match state.devices.get_mut(device) {
+            Some(device) if device.shown.up || dummies => device.heard(packet),
+            _ => return false,
         }
-        if let Some(port) = state.port_mut(dp_ifindex, odp) {
-            port.count(Way::FromDevice, packet.len());
-        }
-        let key = Key { in_port: odp, ..Key::new_zeroed() };
-        state.process(dp_ifindex, vec![Effect::Recirculate { key, packet: packet.to_vec() }]);
+        let arrival = state.arrival(dp_ifindex, odp, packet.to_vec());
+        state.process(dp_ifindex, vec![arrival]);
         true
+    }
+
+    /// Waits until the handlers have answered all upcalls and wait for more, or until `timeout` has
+    /// passed; returns whether they do.
+    pub fn settle(&self, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
+        loop {
+            let queues: Vec<Arc<Queue>> = {
+                let state = self.lock();
+                state.datapaths.values().flat_map(|dp| dp.handlers.iter().cloned()).collect()
+            };
+            // An answer of one may be an upcall of another.
+            let counts: Vec<u64> = queues.iter().map(|queue| queue.taken()).collect();
+            let left = end.saturating_duration_since(Instant::now());
+            if !queues.iter().all(|queue| queue.wait_idle(left)) {
+                return false;
+            }
+            if queues.iter().map(|queue| queue.taken()).eq(counts) {
+                return true;
+            }
+        }
     }
 
     /// Takes the packets that left by this device since the last time.
@@ -260,8 +336,22 @@ impl FakeKernel {
         self.lock().devices.get_mut(device).map_or_else(Vec::new, |d| std::mem::take(&mut d.sent))
     }
 
+    fn downgrade(&self) -> WeakKernel {
+        WeakKernel(Arc::downgrade(&self.state))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A kernel as a thread of one of its devices holds it, without keeping it alive.
+#[derive(Clone, Debug)]
+struct WeakKernel(Weak<Mutex<State>>);
+
+impl WeakKernel {
+    fn upgrade(&self) -> Option<FakeKernel> {
+        self.0.upgrade().map(|state| FakeKernel { state })
     }
 }
 
@@ -280,12 +370,24 @@ impl State {
     }
 
     fn now_ms(&self) -> u64 {
-        self.now_ms.unwrap_or_else(|| {
-            let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
-                t.tv_sec().saturating_mul(1000).saturating_add(t.tv_nsec() / 1_000_000)
-            });
-            u64::try_from(now).unwrap_or(0)
-        })
+        self.now_ms.unwrap_or_else(clock::now_ms)
+    }
+
+    /// Datapath and number of the port on a device.
+    fn port_of(&self, device: &str) -> Option<(u32, u32)> {
+        let dp_ifindex = self.devices.get(device)?.port_of?;
+        let dp = self.datapaths.get(&dp_ifindex)?;
+        let (&odp, _) = dp.ports.iter().find(|(_, port)| port.name == device)?;
+        Some((dp_ifindex, odp))
+    }
+
+    /// Counts a packet that comes in by a port, which is then to be looked up.
+    fn arrival(&mut self, dp_ifindex: u32, odp: u32, packet: Vec<u8>) -> Effect {
+        let dummies = self.dummies;
+        if let Some(port) = self.port_mut(dp_ifindex, odp) {
+            port.count(Way::FromDevice, packet.len(), dummies);
+        }
+        Effect::Recirculate { key: Key { in_port: odp, ..Key::new_zeroed() }, packet }
     }
 
     fn create(&mut self, name: &str) -> Result<u32, Refusal> {
@@ -378,7 +480,11 @@ impl State {
         let mut lookups = 0;
         while let Some(effect) = queue.pop_front() {
             match effect {
-                Effect::Output { port, packet } => self.transmit(dp_ifindex, port, packet),
+                Effect::Output { port, packet } => {
+                    if let Some(reply) = self.transmit(dp_ifindex, port, packet) {
+                        queue.push_back(self.arrival(dp_ifindex, port, reply));
+                    }
+                }
                 Effect::Upcall { key, packet, userdata, actions } => {
                     let extra =
                         Extra { userdata: userdata.as_deref(), actions: actions.as_deref() };
@@ -419,16 +525,21 @@ impl State {
         effects
     }
 
-    fn transmit(&mut self, dp_ifindex: u32, odp: u32, packet: Vec<u8>) {
-        let Some(dp) = self.datapaths.get_mut(&dp_ifindex) else { return };
-        let Some(port) = dp.ports.get_mut(&odp) else { return };
+    /// Sends a packet out of a port; returns what its device answers at once.
+    fn transmit(&mut self, dp_ifindex: u32, odp: u32, packet: Vec<u8>) -> Option<Vec<u8>> {
+        let port = self.datapaths.get_mut(&dp_ifindex)?.ports.get_mut(&odp)?;
         match self.devices.get_mut(&port.name) {
-            Some(device) if device.shown.up && device.sent.len() < SENT_MAX => {
-                port.count(Way::ToDevice, packet.len());
+            Some(device) if self.dummies && device.takes(&packet) => {
+                port.count(Way::ToDevice, packet.len(), true);
+                return device.send(&packet);
+            }
+            Some(device) if device.shown.up && !self.dummies && device.sent.len() < SENT_MAX => {
+                port.count(Way::ToDevice, packet.len(), false);
                 device.sent.push(packet);
             }
             _ => port.stats.tx_dropped += 1,
         }
+        None
     }
 
     fn upcall(&mut self, dp_ifindex: u32, cmd: u8, key: &Key, packet: &[u8], extra: Extra<'_>) {

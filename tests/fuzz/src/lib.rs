@@ -2,3 +2,6 @@
 
 #[path = "../../../netlink/tests/thorough/mod.rs"]
 pub mod thorough;
+
+#[path = "../../road_upcalls/walk.rs"]
+pub mod walk;

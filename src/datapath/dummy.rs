@@ -1,0 +1,349 @@
+//! The dummy datapath (`--enable-dummy`): a switch of this process, without a kernel, that carries
+//! actions out on packets which `netdev-dummy/receive` brings.
+//!
+//! It is a [`FakeKernel`] of dummies, one for the process, seen as the peer's user-space datapath: ports
+//! have the numbers that their names end in, `br…` from 100 on; a device lives as long as its port;
+//! flows are shown with the packet type, and with as much of the mask as was asked for.
+//!
+//! What always holds: what is shown says the same as what was installed. Any thread.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use ovs_netlink::{
+    attr::{AttrError, AttrWriter, Attrs},
+    flow::FlowMsg,
+    uapi,
+};
+
+use super::{
+    Datapath, DpError, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort, PortEvents,
+    PortInfo, PortKind, Support, UpcallPort,
+    fake::{FakeDatapath, FakeKernel},
+};
+use crate::{
+    flow::{Flow, FlowWildcards},
+    odp::{
+        self,
+        key::{OdpKey, key_from_flow},
+        mask::{mask_from_wildcards, mask_to_wildcards},
+    },
+};
+
+/// First number of a port whose name begins with `br`, so that numbers of tests stay readable.
+const BRIDGES_FROM: u32 = 100;
+const PORT_MAX: u32 = 0xfffe;
+
+/// The dummies of this process.
+pub fn kernel() -> &'static FakeKernel {
+    static KERNEL: LazyLock<FakeKernel> = LazyLock::new(FakeKernel::of_dummies);
+    &KERNEL
+}
+
+/// Opens or creates a dummy datapath of this process; `type_name` is the type that is shown.
+///
+/// # Errors
+/// When a device has that name.
+pub fn open(type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
+    open_in(kernel(), type_name, name)
+}
+
+fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
+    Ok(DummyDatapath { fake: kernel.open(name, true)?, type_name: type_name.to_owned() })
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub struct DummyDatapath {
+    fake: FakeDatapath,
+    type_name: String,
+}
+
+impl DummyDatapath {
+    /// The number that a port of this name gets.
+    fn choose(&self, name: &str) -> Result<Option<OdpPort>, DpError> {
+        let ports = self.fake.ports()?;
+        let is_free = |n: u32| ports.iter().all(|port| port.odp.0 != n);
+        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let first = if name.starts_with("br") { BRIDGES_FROM } else { 0 };
+        let named = digits.get(..end).and_then(|digits| digits.parse::<u32>().ok());
+        let named = named.and_then(|n| n.checked_add(first));
+        let fits = |n: &u32| (1..=PORT_MAX).contains(n) && is_free(*n);
+        Ok(named.filter(fits).or_else(|| (1..=PORT_MAX).find(fits)).map(OdpPort))
+    }
+}
+
+impl Datapath for DummyDatapath {
+    fn name(&self) -> &str {
+        self.fake.name()
+    }
+
+    fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    fn port_type(&self, port: &PortInfo) -> Cow<'static, str> {
+        match (port.kind, self.fake.kernel().device_type(&port.name)) {
+            (PortKind::Internal, _) => Cow::Borrowed("dummy-internal"),
+            (_, Some(type_name)) => Cow::Owned(type_name),
+            (_, None) => Cow::Borrowed("dummy"),
+        }
+    }
+
+    fn dp_ifindex(&self) -> u32 {
+        self.fake.dp_ifindex()
+    }
+
+    fn families(&self) -> FamilyIds {
+        self.fake.families()
+    }
+
+    fn support(&self) -> &Support {
+        self.fake.support()
+    }
+
+    fn handlers_wanted(&self, configured: Option<usize>) -> usize {
+        self.fake.handlers_wanted(configured)
+    }
+
+    fn open_handlers(&self, n: usize) -> Result<Vec<Box<dyn UpcallPort>>, DpError> {
+        self.fake.open_handlers(n)
+    }
+
+    fn refresh_cpus(&self) -> Result<bool, DpError> {
+        self.fake.refresh_cpus()
+    }
+
+    fn upcall_pid(&self, port: OdpPort) -> u32 {
+        self.fake.upcall_pid(port)
+    }
+
+    /// The number is chosen by the name, whatever is wanted.
+    fn port_add(
+        &self,
+        name: &str,
+        kind: PortKind,
+        _want: Option<OdpPort>,
+    ) -> Result<OdpPort, DpError> {
+        let want = self.choose(name)?;
+        self.fake.port_add(name, kind, want)
+    }
+
+    fn port_del(&self, port: OdpPort) -> Result<(), DpError> {
+        let name = self.fake.ports()?.into_iter().find(|info| info.odp == port).map(|i| i.name);
+        self.fake.port_del(port)?;
+        // A dummy is there for its port only.
+        if let Some(name) = name {
+            self.fake.kernel().remove_device(&name);
+        }
+        Ok(())
+    }
+
+    fn ports(&self) -> Result<Vec<PortInfo>, DpError> {
+        self.fake.ports()
+    }
+
+    fn port(&self, name: &str) -> Result<Option<PortInfo>, DpError> {
+        self.fake.port(name)
+    }
+
+    fn watch_ports(&self) -> Result<Box<dyn PortEvents>, DpError> {
+        self.fake.watch_ports()
+    }
+
+    fn stats(&self) -> Result<DpStats, DpError> {
+        self.fake.stats()
+    }
+
+    fn flow_dump(
+        &self,
+        detail: DumpDetail,
+        each: &mut dyn FnMut(&FlowMsg<'_>),
+    ) -> Result<(), DpError> {
+        self.fake.flow_dump(detail, &mut |flow| show(flow, each))
+    }
+
+    fn flow_get(
+        &self,
+        ufid: &[u8; 16],
+        each: &mut dyn FnMut(&FlowMsg<'_>),
+    ) -> Result<bool, DpError> {
+        self.fake.flow_get(ufid, &mut |flow| show(flow, each))
+    }
+
+    fn flow_ops(&self, ops: &[FlowOp<'_>], done: &mut dyn FnMut(usize, FlowResult)) {
+        self.fake.flow_ops(ops, done);
+    }
+
+    fn flow_flush(&self) -> Result<(), DpError> {
+        self.fake.flow_flush()
+    }
+
+    fn execute(&self, packet: &[u8], key: &[u8], actions: &[u8]) -> Result<(), DpError> {
+        self.fake.execute(packet, key, actions)
+    }
+
+    fn destroy(&self) -> Result<(), DpError> {
+        for port in self.ports()?.into_iter().filter(|port| port.odp != OdpPort::LOCAL) {
+            self.port_del(port.odp)?;
+        }
+        self.fake.destroy()
+    }
+}
+
+/// Shows a flow as a datapath in user space does, which speaks of packet types.
+fn show(flow: &FlowMsg<'_>, each: &mut dyn FnMut(&FlowMsg<'_>)) {
+    let (mut key, mut mask) = (Vec::new(), Vec::new());
+    match (flow.key, flow.mask) {
+        (Some(from_key), Some(from_mask)) => {
+            if in_user_space(from_key, from_mask, &mut key, &mut mask).is_none() {
+                return each(flow);
+            }
+            each(&FlowMsg { key: Some(&key), mask: Some(&mask), ..*flow });
+        }
+        _ => each(flow),
+    }
+}
+
+/// Writes key and mask as a datapath in user space does; `None` when they say something that is
+/// not told apart here.
+fn in_user_space(
+    from_key: &[u8],
+    from_mask: &[u8],
+    key: &mut Vec<u8>,
+    mask: &mut Vec<u8>,
+) -> Option<()> {
+    let support = odp::Support { packet_type: true, ..odp::Support::default() };
+    let limit = support.max_vlan_headers;
+    let (mut flow, mut wc) = (Flow::ZERO, FlowWildcards::default());
+    OdpKey(from_key).to_flow(limit, &mut flow).ok()?;
+    mask_to_wildcards(from_mask, &flow, limit, &mut wc).ok()?;
+    wc.masks.packet_type = u32::MAX.into();
+    let mut attrs = Vec::new();
+    key_from_flow(&flow, &support, &mut attrs).ok()?;
+    in_order(&attrs, key).ok()?;
+    attrs.clear();
+    mask_from_wildcards(&wc, &flow, &support, &mut attrs).ok()?;
+    in_order(&attrs, mask).ok()
+}
+
+/// Metadata in the order in which the peer writes it; the kernel has another.
+const METADATA: [u16; 13] = [
+    uapi::OVS_KEY_ATTR_PRIORITY,
+    uapi::OVS_KEY_ATTR_TUNNEL,
+    uapi::OVS_KEY_ATTR_SKB_MARK,
+    uapi::OVS_KEY_ATTR_CT_STATE,
+    uapi::OVS_KEY_ATTR_CT_ZONE,
+    uapi::OVS_KEY_ATTR_CT_MARK,
+    uapi::OVS_KEY_ATTR_CT_LABELS,
+    uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4,
+    uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6,
+    uapi::OVS_KEY_ATTR_RECIRC_ID,
+    uapi::OVS_KEY_ATTR_DP_HASH,
+    uapi::OVS_KEY_ATTR_IN_PORT,
+    uapi::OVS_KEY_ATTR_PACKET_TYPE,
+];
+
+fn in_order(attrs: &[u8], out: &mut Vec<u8>) -> Result<(), AttrError> {
+    let mut w = AttrWriter::new(out);
+    for kind in METADATA {
+        if let Some(attr) = Attrs::new(attrs).find_kind(kind)? {
+            w.bytes(kind, attr.value);
+        }
+    }
+    for attr in Attrs::new(attrs) {
+        let attr = attr?;
+        if !METADATA.contains(&attr.kind) {
+            w.bytes(attr.kind, attr.value);
+        }
+    }
+    w.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::odp::{
+        format::{Style, format_key},
+        parse::parse_flow,
+    };
+
+    fn datapath() -> DummyDatapath {
+        open_in(&FakeKernel::of_dummies(), "dummy", "ovs-dummy").unwrap()
+    }
+
+    fn add(dp: &DummyDatapath, name: &str) -> u32 {
+        dp.fake.kernel().configure_device(name, "dummy", &Default::default()).unwrap();
+        dp.port_add(name, PortKind::Netdev, Some(OdpPort(77))).unwrap().0
+    }
+
+    #[test]
+    fn numbers_come_from_names() {
+        let dp = datapath();
+        assert_eq!(dp.port_add("br0", PortKind::Internal, None), Ok(OdpPort(100)));
+        assert_eq!(dp.port_add("br12", PortKind::Internal, None), Ok(OdpPort(112)));
+        assert_eq!(add(&dp, "p8"), 8);
+        assert_eq!(add(&dp, "x8y9"), 1);
+        assert_eq!(add(&dp, "eth"), 2);
+        assert_eq!(add(&dp, "p0"), 3);
+        let types: Vec<_> = dp.ports().unwrap().iter().map(|p| dp.port_type(p)).collect();
+        assert_eq!(types[..2], ["dummy-internal", "dummy"]);
+        dp.port_del(OdpPort(8)).unwrap();
+        assert!(dp.fake.kernel().devices().iter().all(|device| device.name != "p8"));
+        assert_eq!(add(&dp, "q08"), 8);
+    }
+
+    #[test]
+    fn addresses_are_counted_up() {
+        let dp = datapath();
+        add(&dp, "p1");
+        add(&dp, "p2");
+        let macs: Vec<_> =
+            dp.fake.kernel().devices().iter().map(|d| (d.name.clone(), d.mac)).collect();
+        let mac = |n| [0xaa, 0x55, 0xaa, 0x55, 0, n];
+        let expected = [("ovs-dummy", mac(0)), ("p1", mac(1)), ("p2", mac(2))];
+        assert_eq!(macs, expected.map(|(name, mac)| (name.to_owned(), mac)));
+    }
+
+    /// The lines are the peer's.
+    #[test]
+    fn flows_are_shown_as_a_datapath_in_user_space_shows_them() {
+        let dp = datapath();
+        add(&dp, "p1");
+        let installed = parse_flow(
+            "recirc_id(0),in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),\
+             eth_type(0x0800),ipv4(frag=no), packets:0, bytes:0, used:never, actions:1",
+            None,
+        )
+        .unwrap();
+        let ufid = [9; 16];
+        let put = FlowOp::Put {
+            ufid: Some(&ufid),
+            key: &installed.key,
+            mask: Some(&installed.mask),
+            actions: installed.actions.as_bytes(),
+        };
+        dp.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
+        let shown = |verbose| {
+            let mut text = String::new();
+            dp.flow_dump(DumpDetail::Full, &mut |flow| {
+                let style = Style { names: None, verbose };
+                format_key(flow.key.unwrap(), flow.mask, style, &mut text);
+            })
+            .unwrap();
+            text
+        };
+        assert_eq!(
+            shown(false),
+            "recirc_id(0),in_port(1),packet_type(ns=0,id=0),\
+             eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),ipv4(frag=no)"
+        );
+        assert_eq!(
+            shown(true),
+            "skb_priority(0/0),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),\
+             recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0,id=0),\
+             eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
+             ipv4(src=0.0.0.0/0.0.0.0,dst=0.0.0.0/0.0.0.0,proto=0/0,tos=0/0,ttl=0/0,frag=no)"
+        );
+    }
+}
