@@ -119,6 +119,7 @@ impl KernelDatapath {
         let opened = Opening { name, create, families: &families, options }
             .negotiate(&mut channel.socket)
             .map_err(failed)?;
+        tracing::info!(target: "dpif_netlink", "Datapath dispatch mode: {}", opened.dispatch);
         let support = probe::probe(
             &mut channel,
             &families,

@@ -212,6 +212,8 @@ pub(super) fn cache_set_size(
         Ok(None) => return Err(said.complain("Setting caches not supported")),
         Err(error) => return Err(said.complain_error(&error, "Setting caches not supported")),
     }
+    // The kernel takes powers of two only. What has no next one is out of its range all the same.
+    let size = if size == 0 { 0 } else { u32::checked_next_power_of_two(size).unwrap_or(size) };
     match opened.datapath.set_masks_cache_size(size) {
         Ok(size) => said.line(format_args!("Setting cache size successful, new size {size}")),
         Err(error) if error.kind == DpErrorKind::Unsupported && error.errno == 0 => {
