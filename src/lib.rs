@@ -15,8 +15,8 @@
 //! - the switch: [`classifier`], [`ofproto`] (rules and tables), [`l2`] (learned addresses), [`snapshot`] (the
 //!   configuration as packets meet it), [`xlate`] (what is done with a packet, and why);
 //! - what runs it: [`upcall`] (handlers, installed flows), [`revalidate`] (keeping them right), [`ovsdb`] (the
-//!   database's client), [`bridge`] (from what is wanted to what is), [`daemon`] (the process), [`standalone`] (one TOML file in the place of a
-//!   database), [`tool`] (`rovs`).
+//!   database's client), [`bridge`] (from what is wanted to what is), [`daemon`] (the process), [`database`] (bridges as a
+//!   database describes them), [`standalone`] (as one TOML file does), [`tool`] (`rovs`).
 //!
 //! To decide upcalls in another way, take [`datapath::Datapath::open_handlers`] and answer what
 //! [`datapath::UpcallPort::recv`] gives; the crate `ovs_netlink` alone does for less.
@@ -66,5 +66,7 @@ pub mod bridge;
 pub mod daemon;
 
 pub mod standalone;
+
+pub mod database;
 
 pub mod tool;

@@ -29,7 +29,7 @@ const ORDER: [&str; 26] = [
     "ovsdb",
     "bridge",
     "daemon metrics",
-    "standalone",
+    "standalone database",
     "tool",
     "lib",
     "bin",
@@ -39,7 +39,7 @@ const ORDER: [&str; 26] = [
 const UNSAFE: [&str; 1] = ["netlink/src/sys.rs"];
 
 /// Modules whose work is waiting for sockets and timers; packets are handled by plain threads.
-const ASYNC: [&str; 11] = [
+const ASYNC: [&str; 12] = [
     "clock",
     "unixctl",
     "netdev",
@@ -48,6 +48,7 @@ const ASYNC: [&str; 11] = [
     "bridge",
     "daemon",
     "standalone",
+    "database",
     "metrics",
     "lib",
     "bin",

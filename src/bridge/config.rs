@@ -75,6 +75,8 @@ pub struct BridgeConfig {
     pub fail_mode: FailMode,
     /// `other_config:hwaddr`.
     pub mac: Option<EthAddr>,
+    /// Address that the bridge takes when none is wanted and no port has one to give.
+    pub default_mac: Option<EthAddr>,
     /// `other_config:datapath-id`.
     pub datapath_id: Option<u64>,
     /// `other_config:forward-bpdu`.
@@ -99,6 +101,9 @@ pub struct PortConfig {
     pub priority_tags: PriorityTags,
     /// Column `mac`: the address that the bridge takes for its own if it takes one of this port's.
     pub mac: Option<EthAddr>,
+    /// Column `fake_bridge`: the internal device of such a port takes the lowest address among the
+    /// ports of its VLAN, unless it wants one.
+    pub fake_bridge: bool,
     /// Interfaces by name.
     pub interfaces: BTreeMap<String, InterfaceConfig>,
 }
@@ -153,4 +158,6 @@ pub struct InterfaceConfig {
     pub mac: Option<EthAddr>,
     /// Wanted size of the largest packet, in bytes.
     pub mtu_request: Option<u32>,
+    /// Options of a dummy.
+    pub options: BTreeMap<String, String>,
 }

@@ -265,6 +265,25 @@ impl Replica {
     }
 }
 
+#[cfg(test)]
+impl Replica {
+    /// A replica of rows made by hand, for a server that has no columns.
+    pub(crate) fn of(
+        rows: impl IntoIterator<Item = (Table, Uuid, Vec<(&'static str, Datum)>)>,
+    ) -> Replica {
+        let mut replica = Replica::default();
+        for (table, uuid, columns) in rows {
+            let mut row = Row::new(table, uuid);
+            for (column, datum) in columns {
+                let at = table.column(column).expect("a column that is read");
+                row.set_at(at, Some(datum));
+            }
+            replica.table_mut(table).insert(uuid, Arc::new(row));
+        }
+        replica
+    }
+}
+
 /// What happened to a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

@@ -160,6 +160,7 @@ impl Table {
                 "bond_mode",
                 "bond_updelay",
                 "cvlans",
+                "fake_bridge",
                 "interfaces",
                 "lacp",
                 "mac",

@@ -227,6 +227,15 @@ impl Transaction {
         self.rows.entry((table, *row)).or_default()
     }
 
+    /// What a column is set to.
+    #[cfg(test)]
+    pub(crate) fn written(&self, table: Table, row: &Uuid, column: &str) -> Option<&Datum> {
+        match self.rows.get(&(table, *row))?.columns.get(column)? {
+            Edit::Set(datum) => Some(datum),
+            _ => None,
+        }
+    }
+
     /// The parameters of the `transact` request, without what `replica` holds already and
     /// without the assertion of a lock. `None` when nothing remains to be written.
     pub(super) fn compile(&self, replica: &Replica) -> Option<Compiled> {

@@ -1,0 +1,11 @@
+//! The switch as a database describes it: rows in, status out.
+//!
+//! What always holds: bridges are there as long as the database says so, also while it is away;
+//! `cur_cfg` follows `next_cfg` when the kernel has what is wanted, in the one transaction that tells
+//! the ports' numbers and errors as well. Control thread.
+//!
+//! [`desired`] reads the rows, [`status`] writes them, [`run`] is the loop around both.
+
+pub mod desired;
+pub mod run;
+pub mod status;
