@@ -244,9 +244,9 @@ fn ask(mut daemon: Daemon) -> Asked {
         answers.push((args.join(" "), lines.collect::<Vec<_>>().join("\n") + "\n"));
     }
     let listed = daemon.appctl(&["list-commands"]);
-    let commands = listed.lines().skip(1).filter_map(|line| {
+    let commands = listed.lines().skip(1).map(|line| {
         let (name, usage) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-        Some((name.to_owned(), usage.trim().to_owned()))
+        (name.to_owned(), usage.trim().to_owned())
     });
     let probes = daemon.log();
     let probes = probes.lines().filter_map(|line| line.split_once("|ofproto_dpif|INFO|"));

@@ -123,7 +123,7 @@ pub(super) fn get_flow(
     said: &mut Said,
 ) -> Result<(), Failed> {
     let opened = datapaths.open_optional(asked, 2, said)?;
-    let text = asked.from_last(0);
+    let text = asked.last_but(0);
     let ufid = match ufid_of(text) {
         Ok(Some((ufid, _))) => ufid,
         // To the peer this is no failure.
@@ -174,7 +174,7 @@ pub(super) fn add_flow(
     said: &mut Said,
 ) -> Result<(), Failed> {
     let opened = datapaths.open_optional(asked, 3, said)?;
-    put_flow(&opened, asked.from_last(1), asked.from_last(0), Put::Create, asked, said)
+    put_flow(&opened, asked.last_but(1), asked.last_but(0), Put::Create, asked, said)
 }
 
 pub(super) fn mod_flow(
@@ -184,7 +184,7 @@ pub(super) fn mod_flow(
 ) -> Result<(), Failed> {
     let opened = datapaths.open_optional(asked, 3, said)?;
     let put = if asked.may_create { Put::CreateOrModify } else { Put::Modify };
-    put_flow(&opened, asked.from_last(1), asked.from_last(0), put, asked, said)
+    put_flow(&opened, asked.last_but(1), asked.last_but(0), put, asked, said)
 }
 
 /// A flow's id, key and mask from text; complains as the peer about what cannot be read.
@@ -304,7 +304,7 @@ pub(super) fn del_flow(
     said: &mut Said,
 ) -> Result<(), Failed> {
     let opened = datapaths.open_optional(asked, 2, said)?;
-    del_one(&opened, asked.from_last(0), asked, said)
+    del_one(&opened, asked.last_but(0), asked, said)
 }
 
 fn del_one(opened: &Opened, text: &str, asked: &Asked, said: &mut Said) -> Result<(), Failed> {
@@ -374,7 +374,7 @@ fn process_file(
     verb: Verb,
     said: &mut Said,
 ) -> Result<(), Failed> {
-    let name = asked.from_last(0);
+    let name = asked.last_but(0);
     let opened = datapaths.open_optional(asked, 3, said)?;
     let text = match read_file(name) {
         Ok(text) => text,

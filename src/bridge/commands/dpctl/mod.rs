@@ -126,8 +126,8 @@ impl Asked {
         self.args.get(at).map_or("", String::as_str)
     }
 
-    /// The argument that is `back` before the last.
-    fn from_last(&self, back: usize) -> &str {
+    /// The argument with `back` arguments behind it.
+    fn last_but(&self, back: usize) -> &str {
         let at = self.args.len().checked_sub(back + 1);
         at.map_or("", |at| self.arg(at))
     }
