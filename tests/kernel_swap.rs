@@ -73,6 +73,73 @@ fn stock_then_ours_then_stock() {
     describe(&site, &hosts);
     assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 5, 20).received, 5);
     let before = ifindexes();
+    let numbered = numbers(&site);
+
+    let (ours, sent) = lost_during(&hosts, 1_000, || {
+        site.stop();
+        site.start(Whose::Ours);
+    });
+    assert_eq!(before, ifindexes(), "a device was made anew");
+    let (again, _) = lost_during(&hosts, 1_000, || {
+        site.kill9();
+        site.start(Whose::Ours);
+    });
+    assert_eq!(before, ifindexes(), "a device was made anew");
+    assert_eq!(numbers(&site), numbered, "ports have other numbers");
+    let (peers, _) = lost_during(&hosts, 1_000, || {
+        site.stop();
+        site.start(Whose::Peers);
+    });
+    let kept = before == ifindexes();
+    println!(
+        "stock to ours: {ours} of {sent} lost; ours killed and started: {again}; ours to stock: {peers}, devices kept: {kept}"
+    );
+    assert_eq!((ours, again), (0, 0), "our starts lose packets");
+}
+
+/// The database's file is replaced while the server is stopped: by one with a port more, and back.
+#[test]
+#[ignore = "needs the lab"]
+fn a_database_that_is_replaced() {
+    enter();
+    let hosts: Vec<Host> = (1..=2).map(Host::ipv4_only).collect();
+    let mut site = Deployment::new();
+    site.start(Whose::Ours);
+    describe(&site, &hosts);
+    let numbered = numbers(&site);
+    let dir = site.dir().to_owned();
+    let file = |name: &str| dir.join(name);
+    let (live, without, with) = (file("conf.db"), file("without.db"), file("with.db"));
+    let copy = |from: &PathBuf, to: &PathBuf| _ = std::fs::copy(from, to).expect("copied");
+    site.stop_server();
+    copy(&live, &without);
+    site.start_server();
+    site.must(&["add-port", "br0", "x0", "--", "set", "Interface", "x0", "type=internal"]);
+    site.stop_server();
+    copy(&live, &with);
+    site.start_server();
+    assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 5, 20).received, 5);
+    let before = ifindexes();
+
+    let is_there = || std::path::Path::new("/sys/class/net/x0").exists();
+    let mut all = (0, 0);
+    for round in 0..10 {
+        let (next, wanted) = if round % 2 == 0 { (&without, false) } else { (&with, true) };
+        let (lost, sent) = lost_during(&hosts, 300, || {
+            site.stop_server();
+            std::thread::sleep(Duration::from_millis(200));
+            std::fs::remove_file(&live).expect("a file");
+            copy(next, &live);
+            site.start_server();
+            wait_for("what the other file says", Duration::from_secs(30), || {
+                (is_there() == wanted).then_some(())
+            });
+        });
+        all = (all.0 + lost, all.1 + sent);
+        assert_eq!(before, ifindexes(), "round {round}: a device was made anew");
+    }
+    // The daemon is the database's as before: it does what it is told, and says so.
+    site.must(&["set", "Port", "i0", "tag=2"]);
     assert_eq!(numbers(&site), numbered, "ports have other numbers");
     println!("database replaced ten times: {} of {} pings lost", all.0, all.1);
     assert_eq!(all.0, 0);

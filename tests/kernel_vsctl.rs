@@ -26,9 +26,6 @@ const SCRIPT: &[&str] = &[
     "add-port br0 v1",
     "--may-exist add-port br0 v1",
     "add-port nobr v4",
-    "add-port br0 nodev",
-    "get Interface nodev error ofport",
-    "del-port br0 nodev",
     "add-port br0 i0 -- set Interface i0 type=internal",
     "get Interface v1 ofport admin_state mtu",
     "set Port v2 vlan_mode=access",
@@ -73,10 +70,6 @@ const SCRIPT: &[&str] = &[
     "del-br br10",
     "create QoS type=linux-htb other-config:max-rate=1000000",
     "create Queue dscp=10 other-config:min-rate=1000",
-    "set Interface i0 type=nosuchtype",
-    "set Interface i0 type=internal",
-    "set Interface v1 type=internal",
-    "set Interface v1 type=system",
     "set Bridge br0 other_config:hwaddr=02:00:00:00:00:ee",
     "set Bridge br0 other_config:datapath-id=0000000000000abc",
     "remove Bridge br0 other_config datapath-id",
@@ -88,10 +81,6 @@ const SCRIPT: &[&str] = &[
     "set Bridge br0 other_config:forward-bpdu=true",
     "br-set-external-id br0 bridge-id one",
     "br-get-external-id br0 bridge-id",
-    "set Interface v2 ofport_request=42",
-    "set Interface v3 ofport_request=42",
-    "clear Interface v2 ofport_request",
-    "clear Interface v3 ofport_request",
     "set Open_vSwitch . other_config:max-idle=20000",
     "set Open_vSwitch . external_ids:system-id=lab",
     "wait-until Interface v2 admin_state=up",
@@ -102,6 +91,17 @@ const SCRIPT: &[&str] = &[
     "emer-reset",
     "get Port nosuch tag",
     "set Interface v1 nocolumn=3",
+    "set Interface v2 ofport_request=42",
+    "set Interface v3 ofport_request=42",
+    "clear Interface v2 ofport_request",
+    "clear Interface v3 ofport_request",
+    "add-port br0 nodev",
+    "get Interface nodev error ofport",
+    "del-port br0 nodev",
+    "set Interface i0 type=nosuchtype",
+    "set Interface i0 type=internal",
+    "set Interface v1 type=internal",
+    "set Interface v1 type=system",
     "del-br nobr",
     "--if-exists del-br nobr",
     "del-br br1",
@@ -111,7 +111,7 @@ const SCRIPT: &[&str] = &[
 ];
 
 /// Steps after which packets go through the bridge, so that there are addresses to show.
-const LEARN_AFTER: &[usize] = &[5, 21, 44, 80];
+const LEARN_AFTER: &[usize] = &[5, 19, 40, 66];
 
 /// Tables of which every row is shown.
 const TABLES: &[&str] = &["Open_vSwitch", "Bridge", "Port", "Interface", "QoS", "Queue"];
