@@ -127,3 +127,6 @@ impl Client {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;
