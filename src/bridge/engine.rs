@@ -171,6 +171,7 @@ impl Engine {
             self.host = carried.backing.as_ref().map_or(Arc::new(KernelDevices), Backing::host);
             self.backing = carried.backing;
         }
+        self.make_devices();
         let is_open = self.current.borrow().is_some();
         if self.config.bridges.is_empty() {
             self.end(true);
