@@ -41,6 +41,8 @@ pub struct Status {
 enum Told {
     Failed(String),
     Device(InterfaceOutcome, Link),
+    /// A device that was not seen yet.
+    Number(InterfaceOutcome),
     Patch(InterfaceOutcome),
 }
 
@@ -49,7 +51,7 @@ impl Told {
     fn is_of(&self, outcome: &Result<InterfaceOutcome, String>, link: Option<&Link>) -> bool {
         match (self, outcome, link) {
             (Told::Failed(told), Err(text), _) => told == text,
-            (Told::Patch(told), Ok(had), None) => told == had,
+            (Told::Patch(told) | Told::Number(told), Ok(had), None) => told == had,
             (Told::Device(told, before), Ok(had), Some(now)) => {
                 told == had && is_alike(before, now)
             }
@@ -145,10 +147,7 @@ impl Status {
             let outcome = had(facts.outcome, bridge).and_then(|b| b.interfaces.get(name));
             let Some(outcome) = outcome else { continue };
             let link = match outcome {
-                Ok(had) if had.odp.is_some() => match (facts.link)(name) {
-                    Some(link) => Some(link),
-                    None => continue,
-                },
+                Ok(had) if had.odp.is_some() => (facts.link)(name),
                 _ => None,
             };
             if self.told.get(uuid).is_some_and(|told| told.is_of(outcome, link)) {
@@ -156,6 +155,7 @@ impl Status {
             }
             let told = match (outcome, link) {
                 (Err(text), _) => Told::Failed(text.clone()),
+                (Ok(had), None) if had.odp.is_some() => Told::Number(*had),
                 (Ok(had), None) => Told::Patch(*had),
                 (Ok(had), Some(link)) => {
                     let link = Link { stats: LinkStats::default(), ..link.clone() };
@@ -178,6 +178,7 @@ impl Status {
     fn write_interface(&mut self, told: &Told, uuid: &Uuid, txn: &mut Transaction) {
         let columns = match told {
             Told::Failed(text) => failed(text),
+            Told::Number(had) => accepted(had),
             Told::Patch(had) => {
                 let mut columns = patch(uuid);
                 columns.extend(accepted(had));
