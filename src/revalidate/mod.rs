@@ -26,7 +26,7 @@ use crate::datapath::{Datapath, DpError, DpErrorKind, DumpDetail, FlowOp, FlowTo
 use crate::limits::UNKNOWN_FLOWS_MAX;
 use crate::odp::ufid::Ufid;
 use crate::upcall::changes::{Changed, Wake};
-use crate::upcall::ukey::{DeleteReason, Ukey, UkeyState, UkeyStats};
+use crate::upcall::ukey::{DeleteReason, Feed, Ukey, UkeyState, UkeyStats};
 use crate::upcall::{Udpif, now_ms};
 use crate::vlog::{self, RateLimit};
 
@@ -322,11 +322,12 @@ impl Revalidator {
         if packets == 0 {
             return;
         }
-        if let Some(rule) = &ukey.rule {
-            rule.credit(packets, bytes);
-        }
-        if let Some(learnt) = &ukey.learnt {
-            self.udpif.keep_learnt(learnt, stats.used_ms, now_ms);
+        for feed in &ukey.feeds {
+            match feed {
+                Feed::Learnt(learnt) => self.udpif.keep_learnt(learnt, stats.used_ms, now_ms),
+                Feed::Rule(rule) => rule.credit(packets, bytes),
+                Feed::Patch(from, to) => from.credit(to, packets, bytes),
+            }
         }
     }
 

@@ -5,8 +5,8 @@
 //! [`UKEY_SHARDS`] shards, each behind a lock that is never held across a system call.
 //!
 //! A [`Ukey`] keeps its key, mask and actions as the bytes that were sent, beside what a later
-//! question needs: on what it rests (tags), what its traffic keeps alive (the learned address, the
-//! rule's counters), and which packet made it.
+//! question needs: on what it rests (tags), what its traffic feeds (learned addresses, counters of
+//! rules and patches), and which packet made it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +18,7 @@ use crate::l2::fdb::{BundleId, FdbKey};
 use crate::limits::UKEY_SHARDS;
 use crate::odp::ufid::Ufid;
 use crate::ofproto::Rule;
-use crate::snapshot::{BridgeId, Dep};
+use crate::snapshot::{BridgeId, Dep, PatchCounters};
 use crate::xlate::{DropReason, Effect};
 
 use super::slab::Slab;
@@ -97,6 +97,33 @@ pub struct Learnt {
     pub bundle: BundleId,
 }
 
+/// What a flow's counters are passed on to.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// An address is kept in the forwarding database.
+    Learnt(Learnt),
+    /// A rule decided.
+    Rule(Arc<Rule>),
+    /// The packets went through a patch: the end where they left a bridge, and the end where they
+    /// came into the other.
+    Patch(Arc<PatchCounters>, Arc<PatchCounters>),
+}
+
+impl Feed {
+    fn of(effect: &Effect) -> Self {
+        match effect {
+            Effect::Learn { bridge, key, bundle, .. } => {
+                Self::Learnt(Learnt { bridge: *bridge, key: *key, bundle: *bundle })
+            }
+            Effect::Credit(rule) => Self::Rule(rule.clone()),
+            Effect::Patch { from, to } => Self::Patch(from.clone(), to.clone()),
+        }
+    }
+}
+
+/// What most flows feed: an address and a rule.
+const INLINE_FEEDS: usize = 2;
+
 /// Bytes that most flows' key, mask and actions fit into.
 const INLINE_BYTES: usize = 208;
 
@@ -117,10 +144,8 @@ pub struct Ukey {
     pub seen_round: u32,
     /// The bridge that decided it.
     pub bridge: Option<BridgeId>,
-    /// The address it keeps alive.
-    pub learnt: Option<Learnt>,
-    /// The rule whose counters it feeds.
-    pub rule: Option<Arc<Rule>>,
+    /// What its traffic means.
+    pub feeds: smallvec::SmallVec<[Feed; INLINE_FEEDS]>,
     /// Why it drops, if it does.
     pub drop: Option<DropReason>,
     /// Whether an earlier run installed it. Otherwise its key is that of the packet that made it,
@@ -166,8 +191,7 @@ impl Ukey {
             created_ms: new.now_ms,
             seen_round: 0,
             bridge: None,
-            learnt: None,
-            rule: None,
+            feeds: smallvec::SmallVec::new(),
             drop: None,
             adopted: new.adopted,
             tags: smallvec::SmallVec::new(),
@@ -194,17 +218,8 @@ impl Ukey {
         self.drop = drop;
         self.tags.clear();
         self.tags.extend(deps.iter().map(|dep| dep.tag()));
-        self.learnt = None;
-        self.rule = None;
-        for effect in effects {
-            match effect {
-                Effect::Learn { bridge, key, bundle, .. } => {
-                    self.learnt = Some(Learnt { bridge: *bridge, key: *key, bundle: *bundle });
-                }
-                Effect::Credit(rule) => self.rule = Some(rule.clone()),
-                Effect::Patch { .. } => {}
-            }
-        }
+        self.feeds.clear();
+        self.feeds.extend(effects.iter().map(Feed::of));
     }
 
     /// Key attributes as put.
@@ -242,7 +257,9 @@ impl Ukey {
     pub fn heap_bytes(&self) -> usize {
         let bytes = if self.bytes.spilled() { self.bytes.capacity() } else { 0 };
         let tags = if self.tags.spilled() { self.tags.capacity() * 8 } else { 0 };
-        bytes + tags
+        let feeds =
+            if self.feeds.spilled() { self.feeds.capacity() * size_of::<Feed>() } else { 0 };
+        bytes + tags + feeds
     }
 }
 
