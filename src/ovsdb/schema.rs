@@ -421,11 +421,17 @@ pub(super) mod tests {
         let schema = small_schema();
         assert_eq!(schema.version(), "7.0.1");
         let monitored: Vec<_> = schema.monitored().collect();
-        assert_eq!(monitored, [
-            (Table::OpenVSwitch, vec!["bridges", "cur_cfg", "next_cfg", "other_config"]),
-            (Table::Bridge, vec!["name", "other_config", "ports"]),
-            (Table::Port, vec!["interfaces", "name", "other_config", "protected", "tag", "trunks"]),
-        ]);
+        assert_eq!(
+            monitored,
+            [
+                (Table::OpenVSwitch, vec!["bridges", "cur_cfg", "next_cfg", "other_config"]),
+                (Table::Bridge, vec!["name", "other_config", "ports"]),
+                (
+                    Table::Port,
+                    vec!["interfaces", "name", "other_config", "protected", "tag", "trunks"]
+                ),
+            ]
+        );
         let kind = schema.column(Table::Port, "trunks");
         let want = ColumnType { key: AtomType::Integer, value: None, min: 0, max: 4096 };
         assert_eq!(kind, Some(&want));
@@ -438,12 +444,20 @@ pub(super) mod tests {
     #[test]
     fn what_is_no_schema() {
         assert_eq!(Schema::parse(&json!([])), Err(SchemaError::Malformed("name")));
-        assert_eq!(Schema::parse(&json!({ "name": DATABASE })), Err(SchemaError::Malformed("tables")));
+        assert_eq!(
+            Schema::parse(&json!({ "name": DATABASE })),
+            Err(SchemaError::Malformed("tables"))
+        );
         let other = json!({ "name": "OVN_Southbound", "tables": {} });
         assert_eq!(Schema::parse(&other), Err(SchemaError::Name("OVN_Southbound".to_owned())));
-        for odd in [json!({ "key": "integer", "min": 2, "max": 3 }), json!({ "key": "integer", "max": 0 }),
-            json!({ "key": "integer", "max": "many" }), json!({ "value": "integer" }), json!([]), json!("void")]
-        {
+        for odd in [
+            json!({ "key": "integer", "min": 2, "max": 3 }),
+            json!({ "key": "integer", "max": 0 }),
+            json!({ "key": "integer", "max": "many" }),
+            json!({ "value": "integer" }),
+            json!([]),
+            json!("void"),
+        ] {
             assert_eq!(column_type(&odd), None, "{odd}");
         }
     }
@@ -455,7 +469,10 @@ pub(super) mod tests {
             assert_eq!(Table::from_name(table.name()), Some(table));
             assert!(table.columns().is_sorted(), "{table:?}");
         }
-        assert_eq!(Table::Interface.column("ofport").map(|at| Table::Interface.columns()[at]), Some("ofport"));
+        assert_eq!(
+            Table::Interface.column("ofport").map(|at| Table::Interface.columns()[at]),
+            Some("ofport")
+        );
         assert_eq!(Table::from_name("bridge"), None);
     }
 }
