@@ -240,7 +240,7 @@ fn stock_appctl_is_answered() {
 #[test]
 fn the_log_file_is_rotated() {
     let place = Place::new();
-    let _running = place.start(&["-vPATTERN:file:%c|%p|%m"]);
+    let _running = place.start(&["-vPATTERN:file:%c|%p|%m", "--standalone=/dev/null"]);
     std::fs::rename(place.path("ovs-vswitchd.log"), place.path("old")).expect("rename");
     assert_eq!(place.ask("vlog/reopen", &[]), Ok(String::new()));
     let at = place.path("ovs-vswitchd.log").display().to_string();

@@ -167,7 +167,9 @@ fn every_column_acts_at_once() {
     site.must(&["add-br", "br0"]);
     for host in &hosts {
         site.must(&["add-port", "br0", &host.port, "trunks=10"]);
-        host.exec(&["ip", "link", "add", "link", "eth0", "name", "t10", "type", "vlan", "id", "10"]);
+        host.exec(&[
+            "ip", "link", "add", "link", "eth0", "name", "t10", "type", "vlan", "id", "10",
+        ]);
         host.exec(&["ip", "addr", "add", &format!("{}/24", host.ipv4()), "dev", "t10"]);
         host.exec(&["ip", "link", "set", "t10", "up"]);
     }
@@ -218,7 +220,9 @@ fn numbers_stay_over_a_restart() {
     devices();
     let mut site = Site::new();
     site.start(Whose::Ours);
-    site.must(&["add-br", "br0", "--", "add-port", "br0", "dum0", "--", "add-port", "br0", "veth0"]);
+    site.must(&[
+        "add-br", "br0", "--", "add-port", "br0", "dum0", "--", "add-port", "br0", "veth0",
+    ]);
     site.must(&["del-port", "dum0", "--", "add-port", "br0", "veth1"]);
     let numbers = |site: &Site| {
         let ports = ["veth0", "veth1"];
@@ -288,7 +292,9 @@ fn a_second_daemon_waits_for_its_turn() {
     });
     assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "by the first");
     site.kill9();
-    wait_for("the second to take over", SOON, || told().contains("using datapath ID").then_some(()));
+    wait_for("the second to take over", SOON, || {
+        told().contains("using datapath ID").then_some(())
+    });
     assert_eq!(ping(&hosts[1], &hosts[0].ipv6(), 10, 20).lost(), 0, "by the second");
     site.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
     let _ = second.kill();

@@ -19,7 +19,6 @@ pub mod frames;
 pub mod inject;
 pub mod netns;
 pub mod ping;
-pub mod site;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
