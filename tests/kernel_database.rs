@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kernel::netns::Host;
 use kernel::ping::{Ping, ping};
-use kernel::site::{Site, Whose};
+use kernel::deployment::{Deployment, Whose};
 use kernel::{attempt, enter, run, wait_for};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -21,12 +21,12 @@ const COLUMNS: &str = "--columns=name,type,ofport,error,status,admin_state,link_
                        duplex,mtu,mac,mtu_request,ofport_request,options,lacp_current,cfm_fault";
 
 /// What the database holds that the daemon wrote, sorted.
-fn told(site: &Site) -> String {
+fn told(place: &Deployment) -> String {
     let mut rows: Vec<String> = Vec::new();
     let bridges = "--columns=name,datapath_version,datapath_type,fail_mode,status,rstp_status";
     let ports = "--columns=name,status,statistics,rstp_status,rstp_statistics";
     for (columns, table) in [(COLUMNS, "Interface"), (bridges, "Bridge"), (ports, "Port")] {
-        let text = site.must(&[columns, "list", table]);
+        let text = place.must(&[columns, "list", table]);
         rows.extend(text.split("\n\n").map(|row| row.trim().to_owned()));
     }
     rows.sort();
@@ -34,8 +34,8 @@ fn told(site: &Site) -> String {
 }
 
 /// Names of the counters of an interface.
-fn counters(site: &Site, name: &str) -> Vec<String> {
-    let text = site.must(&["get", "Interface", name, "statistics"]);
+fn counters(place: &Deployment, name: &str) -> Vec<String> {
+    let text = place.must(&["get", "Interface", name, "statistics"]);
     let pairs = text.trim().trim_matches(['{', '}']).split(", ");
     pairs.filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())).collect()
 }
@@ -87,17 +87,17 @@ const STEPS: &[&str] = &[
 fn steps(whose: Whose) -> Vec<String> {
     enter();
     devices();
-    let mut site = Site::new();
-    site.start(whose);
+    let mut place = Deployment::new();
+    place.start(whose);
     let mut outcomes = Vec::new();
     for step in STEPS {
         let words: Vec<&str> = step.split(' ').collect();
-        let said = site.vsctl(&words);
+        let said = place.vsctl(&words);
         // Link states follow on their own.
         std::thread::sleep(Duration::from_millis(300));
-        outcomes.push(format!("{step}\n{said:?}\n{}", told(&site)));
+        outcomes.push(format!("{step}\n{said:?}\n{}", told(&place)));
     }
-    outcomes.push(format!("{:?} {:?}", counters(&site, "veth0"), counters(&site, "br0")));
+    outcomes.push(format!("{:?} {:?}", counters(&place, "veth0"), counters(&place, "br0")));
     outcomes
 }
 
@@ -126,26 +126,26 @@ fn both_tell_the_same() {
 #[ignore = "needs the lab"]
 fn an_error_is_told_and_the_tool_comes_back() {
     enter();
-    let mut site = Site::new();
-    site.start(Whose::Ours);
-    site.must(&["add-br", "br0"]);
-    let said = site.vsctl(&["add-port", "br0", "nosuch"]);
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0"]);
+    let said = place.vsctl(&["add-port", "br0", "nosuch"]);
     assert!(said.err.contains("could not open network device nosuch (No such device)"), "{said:?}");
-    assert_eq!(site.must(&["get", "Interface", "nosuch", "ofport"]).trim(), "-1");
+    assert_eq!(place.must(&["get", "Interface", "nosuch", "ofport"]).trim(), "-1");
     // A device that appears later is taken, and one that goes is told.
     run(&["ip", "link", "add", "nosuch", "type", "dummy"]);
     wait_for("the device to be taken", SOON, || {
-        (site.must(&["get", "Interface", "nosuch", "ofport", "error"]) == "1\n[]\n").then_some(())
+        (place.must(&["get", "Interface", "nosuch", "ofport", "error"]) == "1\n[]\n").then_some(())
     });
     run(&["ip", "link", "set", "nosuch", "up"]);
     wait_for("its state", SOON, || {
-        (site.must(&["get", "Interface", "nosuch", "admin_state"]).trim() == "up").then_some(())
+        (place.must(&["get", "Interface", "nosuch", "admin_state"]).trim() == "up").then_some(())
     });
     run(&["ip", "link", "del", "nosuch"]);
     wait_for("its end to be told", SOON, || {
-        (site.must(&["get", "Interface", "nosuch", "ofport"]).trim() == "-1").then_some(())
+        (place.must(&["get", "Interface", "nosuch", "ofport"]).trim() == "-1").then_some(())
     });
-    let log = site.log();
+    let log = place.log();
     for line in [
         "|bridge|INFO|bridge br0: added interface br0 on port 65534",
         "|bridge|INFO|bridge br0: using datapath ID 0000",
@@ -162,11 +162,11 @@ fn an_error_is_told_and_the_tool_comes_back() {
 fn every_column_acts_at_once() {
     enter();
     let hosts: Vec<Host> = (1..=2).map(Host::silent).collect();
-    let mut site = Site::new();
-    site.start(Whose::Ours);
-    site.must(&["add-br", "br0"]);
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0"]);
     for host in &hosts {
-        site.must(&["add-port", "br0", &host.port, "trunks=10"]);
+        place.must(&["add-port", "br0", &host.port, "trunks=10"]);
         host.exec(&[
             "ip", "link", "add", "link", "eth0", "name", "t10", "type", "vlan", "id", "10",
         ]);
@@ -176,14 +176,14 @@ fn every_column_acts_at_once() {
     let arrives = || ping(&hosts[0], &hosts[1].ipv4(), 3, 200).lost() == 0;
     assert!(arrives(), "in the trunk's VLAN");
     // No next_cfg: a plain write, as a client of the database makes it.
-    let plain = |value: &str| site.must(&["--no-wait", "set", "Port", "v2", value]);
+    let plain = |value: &str| place.must(&["--no-wait", "set", "Port", "v2", value]);
     plain("trunks=20");
     wait_for("the trunk to close", SOON, || (!arrives()).then_some(()));
     plain("trunks=20,10");
     wait_for("the trunk to open", SOON, || arrives().then_some(()));
     plain("vlan_mode=access");
     wait_for("the mode to act", SOON, || (!arrives()).then_some(()));
-    site.must(&["--no-wait", "clear", "Port", "v2", "vlan_mode"]);
+    place.must(&["--no-wait", "clear", "Port", "v2", "vlan_mode"]);
     wait_for("the mode to act", SOON, || arrives().then_some(()));
 }
 
@@ -192,25 +192,25 @@ fn every_column_acts_at_once() {
 fn a_server_that_goes_and_comes_costs_nothing() {
     enter();
     let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
-    let mut site = Site::new();
-    site.start(Whose::Ours);
-    site.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
     assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "at first");
-    let before = site.must(&["get", "Interface", "v1", "ofport", "mac_in_use"]);
+    let before = place.must(&["get", "Interface", "v1", "ofport", "mac_in_use"]);
     let running = Ping::start(&hosts[0], &hosts[1].ipv4(), 800, 10);
     std::thread::sleep(Duration::from_millis(500));
-    site.stop_server();
+    place.stop_server();
     std::thread::sleep(Duration::from_secs(2));
     // New traffic is forwarded without a database as well.
     assert_eq!(ping(&hosts[1], &hosts[0].ipv6(), 10, 20).lost(), 0, "without a database");
-    site.start_server();
+    place.start_server();
     wait_for("columns that the server forgot", Duration::from_secs(30), || {
-        let now = site.must(&["--no-wait", "get", "Interface", "v1", "ofport", "mac_in_use"]);
+        let now = place.must(&["--no-wait", "get", "Interface", "v1", "ofport", "mac_in_use"]);
         (now == before).then_some(())
     });
     assert_eq!(running.finish().lost(), 0, "across the restart");
-    site.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
-    assert_eq!(site.must(&["get", "Interface", "int0", "error"]).trim(), "[]");
+    place.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
+    assert_eq!(place.must(&["get", "Interface", "int0", "error"]).trim(), "[]");
 }
 
 #[test]
@@ -218,46 +218,46 @@ fn a_server_that_goes_and_comes_costs_nothing() {
 fn numbers_stay_over_a_restart() {
     enter();
     devices();
-    let mut site = Site::new();
-    site.start(Whose::Ours);
-    site.must(&[
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&[
         "add-br", "br0", "--", "add-port", "br0", "dum0", "--", "add-port", "br0", "veth0",
     ]);
-    site.must(&["del-port", "dum0", "--", "add-port", "br0", "veth1"]);
-    let numbers = |site: &Site| {
+    place.must(&["del-port", "dum0", "--", "add-port", "br0", "veth1"]);
+    let numbers = |place: &Deployment| {
         let ports = ["veth0", "veth1"];
         let index = run(&["cat", "/sys/class/net/br0/ifindex"]);
-        let of = |name| site.must(&["get", "Interface", name, "ofport"]);
+        let of = |name| place.must(&["get", "Interface", name, "ofport"]);
         (ports.map(of), index)
     };
-    let before = numbers(&site);
-    site.stop();
-    site.start(Whose::Ours);
-    assert_eq!(numbers(&site), before);
-    site.kill9();
-    site.start(Whose::Ours);
-    assert_eq!(numbers(&site), before);
+    let before = numbers(&place);
+    place.stop();
+    place.start(Whose::Ours);
+    assert_eq!(numbers(&place), before);
+    place.kill9();
+    place.start(Whose::Ours);
+    assert_eq!(numbers(&place), before);
 }
 
 #[test]
 #[ignore = "needs the lab"]
 fn detached_it_comes_back_when_the_bridges_are_there() {
     enter();
-    let site = Site::new();
-    site.must(&["--no-wait", "add-br", "br0"]);
+    let place = Deployment::new();
+    place.must(&["--no-wait", "add-br", "br0"]);
     let program = program();
     let options = ["--detach", "--pidfile", "--log-file", "-vconsole:off"];
-    let said = site.tool(&[&[program.as_str()][..], &options[..]].concat());
+    let said = place.tool(&[&[program.as_str()][..], &options[..]].concat());
     assert_eq!(said.code, 0, "{said:?}");
-    let ofport = site.must(&["--no-wait", "get", "Interface", "br0", "ofport"]);
+    let ofport = place.must(&["--no-wait", "get", "Interface", "br0", "ofport"]);
     assert_eq!(ofport.trim(), "65534");
-    let next = site.must(&["--no-wait", "get", "Open_vSwitch", ".", "next_cfg"]);
-    assert_eq!(site.must(&["--no-wait", "get", "Open_vSwitch", ".", "cur_cfg"]), next);
+    let next = place.must(&["--no-wait", "get", "Open_vSwitch", ".", "next_cfg"]);
+    assert_eq!(place.must(&["--no-wait", "get", "Open_vSwitch", ".", "cur_cfg"]), next);
     for column in ["datapath_types", "iface_types"] {
-        let types = site.must(&["--no-wait", "get", "Open_vSwitch", ".", column]);
+        let types = place.must(&["--no-wait", "get", "Open_vSwitch", ".", column]);
         assert!(types.contains("system"), "{column}: {types}");
     }
-    site.tool(&["ovs-appctl", "exit", "--cleanup"]);
+    place.tool(&["ovs-appctl", "exit", "--cleanup"]);
     wait_for("the datapath to go", SOON, || {
         (!attempt(&["ovs-dpctl", "dump-dps"]).0.contains("ovs-system")).then_some(())
     });
@@ -275,12 +275,12 @@ fn program() -> String {
 fn a_second_daemon_waits_for_its_turn() {
     enter();
     let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
-    let mut site = Site::new();
-    site.start(Whose::Ours);
-    site.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
-    let log = site.dir().join("second.log");
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
+    let log = place.dir().join("second.log");
     let mut second = Command::new(program())
-        .arg(format!("unix:{}/db.sock", site.dir().display()))
+        .arg(format!("unix:{}/db.sock", place.dir().display()))
         .args(["--unixctl=none", "-vconsole:off"])
         .arg(format!("--log-file={}", log.display()))
         .stdin(Stdio::null())
@@ -291,12 +291,12 @@ fn a_second_daemon_waits_for_its_turn() {
         told().contains("another ovs-vswitchd process is running").then_some(())
     });
     assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "by the first");
-    site.kill9();
+    place.kill9();
     wait_for("the second to take over", SOON, || {
         told().contains("using datapath ID").then_some(())
     });
     assert_eq!(ping(&hosts[1], &hosts[0].ipv6(), 10, 20).lost(), 0, "by the second");
-    site.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
+    place.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
     let _ = second.kill();
     let _ = second.wait();
 }
