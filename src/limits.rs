@@ -113,6 +113,7 @@ pub const OVSDB_DELTA_ROWS_MAX: usize = 1024;
 
 /// Bytes of a file with certificates or a key.
 pub const PEM_FILE_MAX: u64 = 1 << 20;
+
 /// Bridges that a packet may be passed on to in a row. The peer's figure; no sensible set of bridges
 /// is deeper.
 pub const XLATE_DEPTH_MAX: usize = 64;

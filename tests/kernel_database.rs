@@ -9,9 +9,9 @@ mod kernel;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use kernel::deployment::{Deployment, Whose};
 use kernel::netns::Host;
 use kernel::ping::{Ping, ping};
-use kernel::deployment::{Deployment, Whose};
 use kernel::{attempt, enter, run, wait_for};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -70,13 +70,13 @@ const STEPS: &[&str] = &[
     "get bridge br0 datapath_id",
     "get interface br0 mac_in_use",
     "get interface int0 mac_in_use",
-    "set interface int0 ofport_request=55",
+    "set interface dum0 ofport_request=78",
     "set interface veth0 type=internal",
     "get interface veth0 ofport error",
     "set interface veth0 type=system",
     "get interface veth0 error",
     "del-port dum0",
-    "del-br br1",
+    "del-br br1 -- del-port p0",
     "del-port nosuch -- del-port weird -- del-port npeer -- del-port self -- del-port dpdk0",
     "set port veth0 trunks=1,2 vlan_mode=trunk",
     "clear port veth0 tag trunks vlan_mode",

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bridge::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind};
+use crate::bridge::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::bridge::reconcile::interfaces;
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, LinkTable};
@@ -23,24 +23,37 @@ pub(super) struct Tuning {
 }
 
 impl Tuning {
-    /// Makes the devices what they shall be. `links` is kept in step.
+    /// Makes the devices what they shall be, those apart that are `missing` from their bridges: a
+    /// device of that name is somebody else's. `links` is kept in step.
     pub(super) fn apply(
         &mut self,
         config: &Config,
+        missing: &BTreeMap<(String, String), String>,
         machine_id: &str,
         host: &dyn HostDevices,
         links: &mut LinkTable,
     ) {
         self.mtus.retain(|bridge, _| config.bridges.contains_key(bridge));
         for (name, bridge) in &config.bridges {
+            let is_there = |interface: &str| {
+                missing.is_empty() || !missing.contains_key(&(name.clone(), interface.to_owned()))
+            };
             let mac = bridge_mac(name, bridge, links, machine_id);
-            self.set_mac(name, mac, host, links);
-            for (interface, config) in interfaces(bridge).filter(|(other, _)| other != name) {
+            if is_there(name) {
+                self.set_mac(name, mac, host, links);
+            }
+            let others = interfaces(bridge).filter(|(other, _)| other != name && is_there(other));
+            for (interface, config) in others {
                 if let Some(mac) = config.mac.filter(|_| config.kind == InterfaceKind::Internal) {
                     self.set_mac(interface, mac, host, links);
                 }
             }
-            self.set_mtus(name, bridge, host, links);
+            for (interface, mac) in fake_bridge_macs(name, bridge, links, machine_id) {
+                if is_there(interface) {
+                    self.set_mac(interface, mac, host, links);
+                }
+            }
+            self.set_mtus(name, bridge, &is_there, host, links);
         }
     }
 
@@ -50,13 +63,15 @@ impl Tuning {
         &mut self,
         bridge: &str,
         config: &BridgeConfig,
+        is_there: &impl Fn(&str) -> bool,
         host: &dyn HostDevices,
         links: &mut LinkTable,
     ) {
         let local = InterfaceConfig { kind: InterfaceKind::Internal, ..InterfaceConfig::default() };
         let has_local = interfaces(config).any(|(name, _)| name == bridge);
         let own = (!has_local).then_some((bridge, &local));
-        let all: Vec<_> = interfaces(config).chain(own).collect();
+        let all = interfaces(config).chain(own).filter(|(name, _)| is_there(name));
+        let all: Vec<_> = all.collect();
         let follows = |name: &str, interface: &InterfaceConfig| {
             interface.mtu_request.is_none()
                 && (interface.kind == InterfaceKind::Internal || name == bridge)
@@ -134,16 +149,49 @@ pub(super) fn bridge_mac(
     if let Some(mac) = config.mac {
         return mac;
     }
-    let of_ports = config.ports.values().filter_map(|port| {
+    lowest(config.ports.values(), name, links)
+        .or(config.default_mac)
+        .unwrap_or_else(|| made_mac(name, machine_id))
+}
+
+/// The lowest globally unique address of some ports of a bridge.
+fn lowest<'a>(
+    ports: impl Iterator<Item = &'a PortConfig>,
+    bridge: &str,
+    links: &LinkTable,
+) -> Option<EthAddr> {
+    let of_ports = ports.filter_map(|port| {
         port.mac.or_else(|| {
             let present = port.interfaces.keys().find_map(|interface| links.by_name(interface));
-            present.filter(|link| link.name != name).map(|link| link.mac)
+            present.filter(|link| link.name != bridge).map(|link| link.mac)
         })
     });
     let is_global = |mac: &EthAddr| {
         mac.0[0] & 0x02 == 0 && !mac.is_multicast() && !mac.is_reserved() && *mac != EthAddr::ZERO
     };
-    of_ports.filter(is_global).min().unwrap_or_else(|| made_mac(name, machine_id))
+    of_ports.filter(is_global).min()
+}
+
+/// Addresses of the devices of fake bridges that want none: as a bridge's own, but of the ports of
+/// the same VLAN.
+fn fake_bridge_macs<'a>(
+    name: &str,
+    config: &'a BridgeConfig,
+    links: &LinkTable,
+    machine_id: &str,
+) -> Vec<(&'a str, EthAddr)> {
+    let fakes = config.ports.values().filter(|port| port.fake_bridge);
+    let wanting = fakes.flat_map(|port| port.interfaces.iter().map(move |i| (port, i)));
+    wanting
+        .filter(|(_, (other, interface))| {
+            interface.mac.is_none() && interface.kind == InterfaceKind::Internal && *other != name
+        })
+        .map(|(port, (interface, _))| {
+            let alike = config.ports.values().filter(|p| port.tag.is_none() || p.tag == port.tag);
+            let default = config.default_mac.unwrap_or_else(|| made_mac(name, machine_id));
+            (interface.as_str(), lowest(alike, name, links).unwrap_or(default))
+        })
+        .collect()
 }
 
 /// A locally administered unicast address that depends on nothing but the two names (FNV-1a).
