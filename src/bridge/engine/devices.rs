@@ -229,7 +229,7 @@ mod tests {
         kernel: &FakeKernel,
     ) -> Vec<(String, EthAddr, u32)> {
         let mut links = LinkTable::of(kernel.links().unwrap());
-        tuning.apply(toml, "machine", kernel, &mut links);
+        tuning.apply(toml, &BTreeMap::new(), "machine", kernel, &mut links);
         let listed = LinkTable::of(kernel.links().unwrap());
         assert!(links.iter().eq(listed.iter()), "in step");
         listed.iter().map(|link| (link.name.clone(), link.mac, link.mtu)).collect()
