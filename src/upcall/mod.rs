@@ -236,7 +236,7 @@ impl Udpif {
                 self.changes.add([Dep::Fdb(bridge, key)].into_iter().chain(evicted));
             }
             Learned::Moved { .. } => self.changes.add([Dep::Fdb(bridge, key)]),
-            Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+            Learned::Refused | Learned::Refreshed | Learned::Locked | Learned::Static => {}
         }
     }
 

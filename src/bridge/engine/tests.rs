@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::bridge::config::from_toml;
 use crate::datapath::PortKind;
 use crate::datapath::fake::FakeKernel;
 use crate::ofproto::OfPort;
-use crate::standalone;
 
 /// An engine whose datapaths and devices are a fake kernel's.
 fn engine(kernel: &FakeKernel) -> Engine {
@@ -19,7 +19,7 @@ fn engine(kernel: &FakeKernel) -> Engine {
 }
 
 fn config(toml: &str) -> Config {
-    standalone::parse(toml).unwrap()
+    from_toml(toml)
 }
 
 type Interface = Result<InterfaceOutcome, String>;

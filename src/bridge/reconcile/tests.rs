@@ -6,12 +6,12 @@ use ovs_netlink::flow::FlowMsg;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bridge::config::from_toml;
 use crate::datapath::fake::{FakeDatapath, FakeKernel};
 use crate::datapath::{
     DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, PortEvents, Support, UpcallPort,
 };
 use crate::netdev::HostDevices;
-use crate::standalone;
 
 /// A datapath that counts what it is asked about its ports.
 struct Counting {
@@ -154,7 +154,7 @@ impl World {
     }
 
     fn apply(&mut self, toml: &str) -> (Snapshot, Report) {
-        self.apply_config(&standalone::parse(toml).unwrap())
+        self.apply_config(&from_toml(toml))
     }
 
     fn apply_config(&mut self, config: &Config) -> (Snapshot, Report) {
@@ -286,7 +286,7 @@ fn what_cannot_be_had_is_told_in_the_peers_words() {
 #[test]
 fn a_device_of_two_bridges_is_the_ones_that_has_it() {
     let mut world = World::new(&["a"]);
-    let mut config = standalone::parse("[bridge.br1.port.a]\n[bridge.br0]\n").unwrap();
+    let mut config = from_toml("[bridge.br1.port.a]\n[bridge.br0]\n");
     world.apply_config(&config);
     let port = config.bridges["br1"].ports["a"].clone();
     config.bridges.get_mut("br0").unwrap().ports.insert("a".to_owned(), port);
@@ -402,7 +402,7 @@ fn patches_have_peers_when_both_ends_say_so() {
 #[test]
 fn of_several_interfaces_the_first_running_one_forwards() {
     let mut world = World::new(&["a", "b"]);
-    let mut config = standalone::parse("[bridge.br0.port.a]\n").unwrap();
+    let mut config = from_toml("[bridge.br0.port.a]\n");
     let ports = &mut config.bridges.get_mut("br0").unwrap().ports;
     let mut bond = ports.remove("a").unwrap();
     bond.interfaces.insert("b".to_owned(), InterfaceConfig::default());
@@ -466,7 +466,7 @@ fn config_of(ports: &[Option<(bool, bool, Option<u16>)>]) -> Config {
             }
         }
     }
-    standalone::parse(&toml).unwrap()
+    from_toml(&toml)
 }
 
 proptest! {
