@@ -278,6 +278,50 @@ mod tests {
     }
 
     #[test]
+    fn a_bridge_without_ports_takes_its_default() {
+        let kernel = host(&["br0", "fake", "a", "b"]);
+        let mut config = config(&[("fake", internal()), ("a", system()), ("b", system())]);
+        let bridge = config.bridges.get_mut("br0").unwrap();
+        bridge.default_mac = Some(mac(42));
+        bridge.ports.get_mut("fake").unwrap().fake_bridge = true;
+        for port in ["fake", "b"] {
+            bridge.ports.get_mut(port).unwrap().tag = Some(7);
+        }
+        let local = EthAddr([2, 0, 0, 0, 0, 1]);
+        for name in ["a", "b"] {
+            kernel.set_mac(name, local).unwrap();
+        }
+        let of = |tuned: Vec<(String, EthAddr, u32)>, name: &str| {
+            tuned.into_iter().find(|(other, ..)| other == name).unwrap().1
+        };
+        let mut tuning = Tuning::default();
+        assert_eq!(of(tune(&mut tuning, &config, &kernel), "br0"), mac(42));
+        kernel.set_mac("a", mac(3)).unwrap();
+        kernel.set_mac("b", mac(5)).unwrap();
+        let tuned = tune(&mut tuning, &config, &kernel);
+        assert_eq!(of(tuned.clone(), "br0"), mac(3));
+        assert_eq!(of(tuned, "fake"), mac(5), "of the ports of its VLAN");
+    }
+
+    // A port that asks for an internal device where there is a host's of that name.
+    #[test]
+    fn devices_of_others_are_left_alone() {
+        let kernel = host(&["br0", "eth0", "a"]);
+        kernel.set_mtu("a", 1400).unwrap();
+        let mut eth0 = internal();
+        eth0.mac = Some(mac(9));
+        let config = config(&[("eth0", eth0), ("a", system())]);
+        let missing = [(("br0".to_owned(), "eth0".to_owned()), "File exists".to_owned())].into();
+        let before = kernel.links().unwrap();
+        let mut links = LinkTable::of(before.clone());
+        Tuning::default().apply(&config, &missing, "machine", &kernel, &mut links);
+        let of = |links: Vec<crate::netdev::Link>| {
+            links.into_iter().find(|link| link.name == "eth0").map(|link| (link.mac, link.mtu))
+        };
+        assert_eq!(of(kernel.links().unwrap()), of(before));
+    }
+
+    #[test]
     fn a_bond_has_the_address_of_its_first_interface() {
         let kernel = host(&["br0", "a", "b"]);
         kernel.set_mac("a", mac(9)).unwrap();
