@@ -492,6 +492,38 @@ fn a_schema_that_is_converted_under_us() {
     lab.kill();
 }
 
+#[test]
+fn a_cluster_of_one_lets_us_resume() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut lab = Lab { dir, server: None, args: Vec::new() };
+    let raft = format!("unix:{}", lab.text("raft"));
+    run("ovsdb-tool", &["create-cluster", &lab.text("conf.db"), SCHEMA, &raft]);
+    lab.start();
+    lab.vsctl(&["init", "--", "add-br", "br0"]);
+    let mut user = lab.client();
+    user.connected();
+    for round in 0..3 {
+        run("ovs-appctl", &["-t", &lab.text("ctl"), "ovsdb-server/reconnect"]);
+        while user.event() != Event::Disconnected {}
+        let name = format!("away{round}");
+        lab.vsctl(&[
+            "add-br",
+            &name,
+            "--",
+            "set",
+            "bridge",
+            "br0",
+            &format!("other_config:k={round}"),
+        ]);
+        user.until(|c| c.replica().rows(Table::Bridge).any(|row| row.string("name") == name));
+        let bridge =
+            user.client.replica().rows(Table::Bridge).find(|row| row.string("name") == "br0");
+        let value = bridge.and_then(|bridge| bridge.key("other_config", "k")).map(str::to_owned);
+        assert_eq!(value, Some(round.to_string()));
+    }
+    lab.kill();
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
