@@ -2,15 +2,31 @@
 
 mod kernel;
 
+use std::time::Duration;
+
 use kernel::bridge::{Port, Setup};
 use kernel::daemon::{Daemon, DpStats, dp_stats};
 use kernel::netns::Host;
 use kernel::ping::ping;
 use kernel::{enter, flows, run};
 
+/// How long after its addresses came a host still reports its multicast groups (33:33:00:00:00:16):
+/// twice at random moments of a second each (RFC 3810, unsolicited reports).
+const REPORTS: Duration = Duration::from_secs(3);
+
 /// 100 pings of each family at 10 ms between fresh hosts: what the datapath counted for them.
 fn hundred_pings(mut daemon: Daemon) -> DpStats {
     let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
+    for host in &hosts {
+        // Five seconds after the first packet hosts look after each other (unicast ARP, ND): a slow
+        // lab would see that, a quick one would not.
+        for family in ["ipv4", "ipv6"] {
+            let delay = format!("net.{family}.neigh.eth0.delay_first_probe_time=60");
+            host.exec(&["sysctl", "-qw", &delay]);
+        }
+    }
+    // The stock daemon takes so long to start that it never sees the reports; ours does.
+    std::thread::sleep(REPORTS);
     daemon.start(&Setup::one(hosts.iter().map(|h| Port::new(&h.port)).collect()));
     let before = dp_stats();
     for target in [hosts[1].ipv4(), hosts[1].ipv6()] {
@@ -30,8 +46,7 @@ fn hundred_pings_cost_no_more_upcalls_than_the_peer() {
     let ours = hundred_pings(Daemon::ours());
     println!("peer: {peer:?}\nours: {ours:?}");
     assert!(ours.hit >= 390, "the kernel forwarded only {} packets", ours.hit);
-    // Router solicitations and the like come at times of their own.
-    assert!(ours.missed <= peer.missed + 4, "{} misses, the peer had {}", ours.missed, peer.missed);
+    assert!(ours.missed <= peer.missed, "{} misses, the peer had {}", ours.missed, peer.missed);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct Handler {
     was_full: bool,
     /// Looks at the socket that are still to be made often.
     watch: u32,
+    /// Whether this handler is counted in [`Udpif::behind`].
+    is_behind: bool,
 }
 
 impl Handler {
@@ -72,6 +74,7 @@ impl Handler {
             ports: Vec::with_capacity(UPCALL_BATCH),
             was_full: false,
             watch: 0,
+            is_behind: false,
         }
     }
 
@@ -95,6 +98,7 @@ impl Handler {
     /// When nothing will ever be read from the port again.
     pub fn turn(&mut self, wait: Duration) -> Result<(), RecvError> {
         let is_behind = self.was_full || !self.queue.is_empty();
+        self.tell_behind(is_behind);
         let read = self.read(if is_behind { Duration::ZERO } else { wait })?;
         let may_be_more = read == UPCALL_BATCH;
         if self.queue.is_empty() && !(self.was_full && may_be_more) {
@@ -119,6 +123,18 @@ impl Handler {
         }
         self.serve_queue();
         Ok(())
+    }
+
+    fn tell_behind(&mut self, is_behind: bool) {
+        if is_behind != self.is_behind {
+            self.is_behind = is_behind;
+            let behind = &self.udpif.behind;
+            if is_behind {
+                behind.fetch_add(1, Ordering::Relaxed);
+            } else {
+                behind.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn read(&mut self, wait: Duration) -> Result<usize, RecvError> {
@@ -247,6 +263,12 @@ impl Handler {
                 self.worker.send_failed(send_errno(&error));
             }
         }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.tell_behind(false);
     }
 }
 

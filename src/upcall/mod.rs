@@ -133,6 +133,8 @@ pub struct Udpif {
     pub limit: FlowLimit,
     /// Whether packets are decided.
     pub gate: Gate,
+    /// Handlers that have more upcalls waiting than they can serve at once. What can wait does.
+    pub behind: AtomicUsize,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
@@ -168,6 +170,7 @@ impl Udpif {
             settings: Settings::default(),
             limit: FlowLimit::default(),
             gate: Gate::default(),
+            behind: AtomicUsize::new(0),
             counters: Counters::default(),
             health: Health::default(),
             target,

@@ -257,11 +257,8 @@ impl Ukey {
     pub fn heap_bytes(&self) -> usize {
         let bytes = if self.bytes.spilled() { self.bytes.capacity() } else { 0 };
         let tags = if self.tags.spilled() { self.tags.capacity() * 8 } else { 0 };
-        let feeds = if self.feeds.spilled() {
-            self.feeds.capacity() * size_of::<Feed>()
-        } else {
-            0
-        };
+        let feeds =
+            if self.feeds.spilled() { self.feeds.capacity() * size_of::<Feed>() } else { 0 };
         bytes + tags + feeds
     }
 }
