@@ -91,3 +91,25 @@ pub const SIGNALS_PENDING_MAX: usize = 8;
 /// probing; for those beyond it knows only the prefix length. Bits on the stack of a lookup, a set
 /// for each trie: 1 KiB in all. Tables with more masks than this are rare and already slow.
 pub const CLASSIFIER_TRACKED_SUBTABLES: usize = 2048;
+
+/// Bytes of one message from the database server. A database of a hundred thousand ports is told
+/// in some 100 MiB at the beginning.
+pub const OVSDB_MESSAGE_BYTES_MAX: usize = 512 << 20;
+
+/// Bytes waiting to be sent to the database server; beyond it the server does not read any more and
+/// the connection is given up.
+pub const OVSDB_BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// Transactions whose outcome is awaited at once. The control thread has a few at a time.
+pub const OVSDB_TRANSACTIONS_MAX: usize = 1024;
+
+/// Events that may wait for the control thread; then nothing more is read from the server. Changes
+/// of rows are merged while they wait.
+pub const OVSDB_EVENTS_MAX: usize = 4096;
+
+/// Changed rows that the control thread puts into its replica one by one, some 1 ms of work; with
+/// more it is handed a whole replica.
+pub const OVSDB_DELTA_ROWS_MAX: usize = 1024;
+
+/// Bytes of a file with certificates or a key.
+pub const PEM_FILE_MAX: u64 = 1 << 20;

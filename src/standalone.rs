@@ -4,6 +4,7 @@
 //! [bridge.br0]
 //! mac = "02:00:00:00:00:01"         # address of the device br0
 //! fail-mode = "standalone"          # or "secure": no flows, no forwarding
+//! datapath-type = "system"          # or, with --enable-dummy, "dummy"
 //! mac-table-size = 8192
 //! mac-aging-time = 300              # seconds
 //! flood-vlans = [99]
@@ -18,7 +19,7 @@
 //! ofport = 5
 //!
 //! [bridge.br0.port.host0]
-//! type = "internal"                 # system, internal, patch
+//! type = "internal"                 # system, internal, patch; with --enable-dummy also dummy
 //! mtu-request = 1400
 //!
 //! [bridge.br0.port.to-br1]
@@ -146,6 +147,7 @@ struct BridgeTable {
     mac: Option<Spanned<String>>,
     datapath_id: Option<Spanned<String>>,
     fail_mode: Option<Spanned<String>>,
+    datapath_type: Option<String>,
     #[serde(default)]
     forward_bpdu: bool,
     mac_table_size: Option<Spanned<i64>>,
@@ -170,6 +172,8 @@ struct PortTable {
     mac: Option<Spanned<String>>,
     mtu_request: Option<Spanned<i64>>,
     peer: Option<Spanned<String>>,
+    #[serde(default)]
+    options: BTreeMap<String, String>,
 }
 
 /// Something wrong at a byte offset.
@@ -247,7 +251,7 @@ fn check_bridge(
         table.flood_vlans.iter().map(|vid| in_range(vid, "flood-vlans", 0, 4095)).collect();
     let aging: Option<u64> = number(&table.mac_aging_time, "mac-aging-time", 15, 3600)?;
     Ok(BridgeConfig {
-        datapath_type: String::new(),
+        datapath_type: table.datapath_type.clone().unwrap_or_default(),
         fail_mode: one_of(
             &table.fail_mode,
             "fail-mode",
@@ -274,10 +278,16 @@ enum Kind {
     System,
     Internal,
     Patch,
+    Dummy,
 }
 
 fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
-    let kinds = [("system", Kind::System), ("internal", Kind::Internal), ("patch", Kind::Patch)];
+    let kinds = [
+        ("system", Kind::System),
+        ("internal", Kind::Internal),
+        ("patch", Kind::Patch),
+        ("dummy", Kind::Dummy),
+    ];
     let kind = one_of(&table.kind, "type", &kinds)?.unwrap_or(Kind::System);
     let kind = match (kind, &table.peer) {
         (Kind::Patch, Some(peer)) => InterfaceKind::Patch { peer: peer.get_ref().clone() },
@@ -291,6 +301,7 @@ fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
         }
         (Kind::System, None) => InterfaceKind::System,
         (Kind::Internal, None) => InterfaceKind::Internal,
+        (Kind::Dummy, None) => InterfaceKind::Dummy("dummy".to_owned()),
     };
     Ok(InterfaceConfig {
         kind,
@@ -298,6 +309,7 @@ fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
         ofport_recorded: None,
         mac: address(&table.mac)?,
         mtu_request: number(&table.mtu_request, "mtu-request", 68, 65_535)?,
+        options: table.options.clone(),
     })
 }
 

@@ -101,7 +101,13 @@ fn run_storm(mut daemon: Daemon) -> Outcome {
                 }
             }
         });
-        let quiet = s.spawn(|| { rt(); questions(&hosts[2], &hosts[3])}).join().unwrap();
+        let quiet = s
+            .spawn(|| {
+                rt();
+                questions(&hosts[2], &hosts[3])
+            })
+            .join()
+            .unwrap();
         let before = dp_stats();
         s.spawn(|| {
             let frame = udp_frame(hosts[1].mac(), hosts[0].mac());
@@ -112,7 +118,13 @@ fn run_storm(mut daemon: Daemon) -> Outcome {
             }
         });
         std::thread::sleep(Duration::from_millis(1000));
-        let storm = s.spawn(|| { rt(); questions(&hosts[2], &hosts[3])}).join().unwrap();
+        let storm = s
+            .spawn(|| {
+                rt();
+                questions(&hosts[2], &hosts[3])
+            })
+            .join()
+            .unwrap();
         println!("{}", daemon.try_appctl(&["upcall/show"]).0);
         println!("{}", daemon.try_appctl(&["coverage/show"]).0);
         stop.store(true, Relaxed);

@@ -158,4 +158,6 @@ pub struct InterfaceConfig {
     pub mac: Option<EthAddr>,
     /// Wanted size of the largest packet, in bytes.
     pub mtu_request: Option<u32>,
+    /// Options of a dummy.
+    pub options: BTreeMap<String, String>,
 }

@@ -5,6 +5,7 @@
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath. Control thread.
 
+mod backing;
 mod watch;
 
 use std::cell::RefCell;
@@ -13,13 +14,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::backing::{Backing, Carried};
 use self::watch::PortWatch;
 use super::commands::Current;
 use super::config::{BridgeConfig, Config, InterfaceConfig};
 use super::reconcile::{Device, Missing, Reconciler, bridge_mac};
 use super::switch::Switch;
-use crate::datapath::kernel::{KernelDatapath, KernelOptions};
-use crate::datapath::{Datapath, DpError, DpErrorKind, OdpPort};
+use crate::datapath::{DpError, DpErrorKind, OdpPort};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, KernelDevices, LinkTable};
 use crate::odp::ufid::UfidHasher;
@@ -50,6 +51,8 @@ pub struct EngineOptions {
     pub record: Option<PathBuf>,
     /// Which datapaths are dummies.
     pub dummy: DummyMode,
+    /// Whether the kernel's datapath may not be used (`--disable-system`).
+    pub no_system: bool,
 }
 
 /// What came of a configuration.
@@ -85,8 +88,12 @@ pub struct InterfaceOutcome {
 
 /// See the module's page.
 pub struct Engine {
-    /// Taken by the first datapath that is opened.
-    record: Option<PathBuf>,
+    /// The recording is taken by the first datapath that is opened.
+    options: EngineOptions,
+    /// What carries the bridges.
+    backing: Option<Backing>,
+    /// Bridges that nothing carries, and why.
+    refused: BTreeMap<String, String>,
     host: Arc<dyn HostDevices>,
     config: Config,
     current: Current,
@@ -111,7 +118,9 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
-            record: options.record,
+            options,
+            backing: None,
+            refused: BTreeMap::new(),
             host: Arc::new(KernelDevices),
             config: Config::default(),
             current: Rc::new(RefCell::new(None)),
@@ -155,7 +164,13 @@ impl Engine {
 
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
-        self.config = config;
+        let carried = Carried::new(config, self.backing.as_ref(), &self.options);
+        (self.config, self.refused) = (carried.config, carried.refused);
+        if carried.backing != self.backing {
+            self.end(true);
+            self.host = carried.backing.as_ref().map_or(Arc::new(KernelDevices), Backing::host);
+            self.backing = carried.backing;
+        }
         let is_open = self.current.borrow().is_some();
         if self.config.bridges.is_empty() {
             self.end(true);
@@ -211,11 +226,12 @@ impl Engine {
 
     /// Opens the datapath, makes the configuration true and begins to serve.
     fn open(&mut self) -> Result<(), DpError> {
-        let datapath = KernelDatapath::open_with(DATAPATH, true, KernelOptions::from_env())?;
-        let datapath: Arc<dyn Datapath> = Arc::new(datapath);
+        let backing = self.backing.clone().unwrap_or(Backing::Kernel);
+        let datapath = backing.open()?;
         self.port_watch = PortWatch::start(&*datapath);
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
         let mut changes = Vec::new();
+        self.make_devices();
         self.list_devices();
         let (snapshot, report) =
             self.reconciler.apply(&self.config, &*datapath, &self.devices, &mut changes)?;
@@ -223,7 +239,7 @@ impl Engine {
         self.log_missing(report.missing);
         switch.note_config(&self.config.to_toml());
         // Once only: a datapath that comes back is another one, and the file is full of the first.
-        if let Some(path) = self.record.take() {
+        if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
                 Ok(()) => tracing::info!(target: "record", "recording into {}", path.display()),
                 Err(error) => tracing::error!(target: "record", "{}: {error}", path.display()),
@@ -296,12 +312,22 @@ impl Engine {
             }
             bridges.insert(name.clone(), outcome);
         }
+        for (name, reason) in &self.refused {
+            let outcome = BridgeOutcome { error: Some(reason.clone()), ..BridgeOutcome::default() };
+            bridges.insert(name.clone(), outcome);
+        }
         let failure = self.failure.as_ref().map(failure_text);
         drop(current);
         let outcome = Outcome { failure, bridges };
         let is_other = outcome != self.outcome;
         self.outcome = outcome;
         is_other
+    }
+
+    fn make_devices(&self) {
+        if let Some(backing) = &self.backing {
+            backing.make_devices(&self.config, self.options.dummy);
+        }
     }
 
     fn list_devices(&mut self) {

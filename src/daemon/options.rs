@@ -5,6 +5,7 @@
 //! then ours. Source: ovs-vswitchd(8).
 
 use super::dirs::Dirs;
+use crate::bridge::engine::{DummyMode, EngineOptions};
 use clap::Parser;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::ffi::OsString;
@@ -162,6 +163,17 @@ impl Options {
             "system" => Dummy::System,
             _ => Dummy::Available,
         })
+    }
+
+    /// What an engine is told of it all.
+    pub fn engine(&self) -> EngineOptions {
+        let dummy = match self.dummy() {
+            None => DummyMode::Off,
+            Some(Dummy::Available) => DummyMode::On,
+            Some(Dummy::System) => DummyMode::System,
+            Some(Dummy::Override) => DummyMode::Override,
+        };
+        EngineOptions { record: self.record.clone(), dummy, no_system: self.disable_system }
     }
 }
 

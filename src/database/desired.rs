@@ -266,6 +266,7 @@ impl<'a> Reading<'a> {
         }
         InterfaceConfig {
             mac: self.interface_address(name, is_local, &kind, row),
+            options: self.dummy_options(&kind, row),
             kind,
             ofport_request: row.opt_integer("ofport_request").and_then(ofport),
             ofport_recorded: self.around.recorded.get(&row.uuid()).copied(),
@@ -307,6 +308,19 @@ impl<'a> Reading<'a> {
                 refused("Address family not supported by protocol")
             }
         }
+    }
+
+    /// Options of a device that is a dummy; others have none that the engine knows.
+    fn dummy_options(&self, kind: &InterfaceKind, row: &Row) -> BTreeMap<String, String> {
+        let is_dummy = match kind {
+            InterfaceKind::Dummy(_) => true,
+            InterfaceKind::System => {
+                matches!(self.around.dummy, DummyMode::System | DummyMode::Override)
+            }
+            _ => false,
+        };
+        let options = row.map("options").filter(|_| is_dummy);
+        options.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     fn interface_address(

@@ -15,10 +15,10 @@ use tokio::time::MissedTickBehavior;
 use super::desired::{Circumstances, Complaint, Desired, Rows, desire, ofport};
 use super::status::{Facts, PatchStats, Status, write_capabilities, write_root};
 use crate::bridge::commands;
-use crate::bridge::engine::{DummyMode, Engine, EngineOptions};
+use crate::bridge::engine::{DummyMode, Engine};
 use crate::bridge::switch;
 use crate::clock::{self, Follower};
-use crate::daemon::options::{Dummy, Options, short_version};
+use crate::daemon::options::{Options, short_version};
 use crate::daemon::{Control, Event, Fatal};
 use crate::ovsdb::client::{self, Client, ClientOptions, TlsFiles};
 use crate::ovsdb::remote::Remote;
@@ -43,13 +43,8 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
     let options = control.options();
     let lock = Some(LOCK.to_owned());
     let client = Client::new(remotes, ClientOptions { lock, tls: tls(options) });
-    let dummy = match options.dummy() {
-        None => DummyMode::Off,
-        Some(Dummy::Available) => DummyMode::On,
-        Some(Dummy::System) => DummyMode::System,
-        Some(Dummy::Override) => DummyMode::Override,
-    };
-    let engine = Engine::new(EngineOptions { record: options.record.clone(), dummy });
+    let dummy = options.engine().dummy;
+    let engine = Engine::new(options.engine());
     commands::register(control.registry(), &engine.current());
     switch::provide_memory(control.memory(), &engine.current());
     let mut mode = Mode::new(control.clone(), client, engine, dummy);

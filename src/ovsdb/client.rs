@@ -7,25 +7,18 @@
 //! What always holds: the replica changes inside [`Client::event`] only, from one complete state
 //! to another; while the server is away it stays; each transaction gets exactly one outcome.
 
-use std::future::pending;
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
+use super::connection::{Command, Connection};
+use super::outbox::{Item, Outbox, Step};
 use super::remote::Remote;
 use super::replica::{Changes, Replica};
+pub use super::tls::TlsFiles;
 use super::transaction::{Done, Transaction, TxnError, TxnId};
-
-/// Files for `ssl:` remotes; they are read anew when they have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM: our private key.
-    pub private_key: PathBuf,
-    /// PEM: our certificate, and those between it and the authority.
-    pub certificate: PathBuf,
-    /// PEM: the authority that must have signed the server's certificate.
-    pub ca_cert: PathBuf,
-    /// If `ca_cert` does not exist, trust whom we meet first and write it there.
-    pub bootstrap_ca_cert: bool,
-}
+use crate::limits::OVSDB_TRANSACTIONS_MAX;
 
 /// How to talk to the server.
 #[derive(Clone, Debug, Default)]
@@ -55,18 +48,63 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Client {
     replica: Replica,
+    outbox: Arc<Outbox>,
+    commands: mpsc::Sender<Command>,
+    /// Outcomes of transactions that could not be handed over.
+    refused: VecDeque<TxnId>,
     next_txn: u64,
+    is_writable: bool,
 }
 
 impl Client {
     /// Begins to connect to one of `remotes`, and again whenever the connection is lost.
-    pub fn new(_remotes: Vec<Remote>, _options: ClientOptions) -> Client {
-        Client { replica: Replica::default(), next_txn: 0 }
+    pub fn new(remotes: Vec<Remote>, options: ClientOptions) -> Client {
+        let outbox = Arc::new(Outbox::default());
+        let (commands, receiver) = mpsc::channel(OVSDB_TRANSACTIONS_MAX);
+        let theirs = outbox.clone();
+        let thread = std::thread::Builder::new().name("ovsdb".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => {
+                    runtime.block_on(async {
+                        let ClientOptions { lock, tls } = options;
+                        Connection::new(remotes, lock, tls, receiver, theirs).run().await;
+                    });
+                    // A name service that does not answer must not hold up the end.
+                    runtime.shutdown_background();
+                }
+                Err(error) => tracing::error!(target: "ovsdb_cs", "no connection: {error}"),
+            }
+        });
+        if let Err(error) = thread {
+            tracing::error!(target: "ovsdb_cs", "no thread for the connection: {error}");
+        }
+        Client {
+            replica: Replica::default(),
+            outbox,
+            commands,
+            refused: VecDeque::new(),
+            next_txn: 0,
+            is_writable: false,
+        }
     }
 
     /// Waits for the next event. May be dropped while it waits; nothing is lost.
     pub async fn event(&mut self) -> Event {
-        pending().await
+        if let Some(id) = self.refused.pop_front() {
+            return Event::Committed(id, Err(TxnError::Busy));
+        }
+        let Item { event, step, is_writable } = self.outbox.pop().await;
+        self.is_writable = is_writable;
+        match step {
+            Some(Step::Whole(replica)) => {
+                let old = std::mem::replace(&mut self.replica, *replica);
+                self.outbox.give_back(old);
+            }
+            Some(Step::Rows(rows)) => self.replica.put(rows),
+            None => {}
+        }
+        event
     }
 
     /// The database as of the last event; empty before the first [`Event::Updated`].
@@ -74,14 +112,18 @@ impl Client {
         &self.replica
     }
 
-    /// Can transactions be sent: connected, and the lock (if any) held?
+    /// Could transactions be sent as of the last event: connected, and the lock (if any) held?
     pub fn is_writable(&self) -> bool {
-        false
+        self.is_writable
     }
 
     /// Sends a transaction. Its outcome is an event, also when there is nothing to send.
-    pub fn commit(&mut self, _transaction: Transaction) -> TxnId {
+    pub fn commit(&mut self, transaction: Transaction) -> TxnId {
         self.next_txn += 1;
-        TxnId(self.next_txn)
+        let id = TxnId(self.next_txn);
+        if self.commands.try_send((id, transaction)).is_err() {
+            self.refused.push_back(id);
+        }
+        id
     }
 }

@@ -10,11 +10,18 @@
 //! Threads: one thread for the connection, which parses and applies what comes; the control
 //! thread takes over what is ready.
 
-#![allow(dead_code, reason = "the connection comes next")]
-
 pub mod client;
+mod connection;
+mod database_row;
+mod message;
+mod outbox;
+mod reconnect;
 pub mod remote;
 pub mod replica;
 pub mod schema;
+pub mod session;
+mod stream;
+mod tls;
 pub mod transaction;
+mod updates;
 pub mod value;

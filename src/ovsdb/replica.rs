@@ -260,6 +260,20 @@ impl Replica {
         &self.tables[table as usize]
     }
 
+    /// Puts rows in the place of those of their names; `None` for those gone.
+    pub(super) fn put(
+        &mut self,
+        rows: impl IntoIterator<Item = ((Table, Uuid), Option<Arc<Row>>)>,
+    ) {
+        for ((table, uuid), row) in rows {
+            let table = self.table_mut(table);
+            match row {
+                Some(row) => drop(table.insert(uuid, row)),
+                None => drop(table.remove(&uuid)),
+            }
+        }
+    }
+
     pub(super) fn table_mut(&mut self, table: Table) -> &mut BTreeMap<Uuid, Arc<Row>> {
         &mut self.tables[table as usize]
     }

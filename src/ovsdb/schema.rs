@@ -379,3 +379,100 @@ fn column_type(value: &Value) -> Option<ColumnType> {
     };
     (min <= 1 && max >= 1 && min <= max).then_some(ColumnType { key, value, min, max })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A few tables and columns, as the wire has them.
+    pub fn small_schema_json() -> Value {
+        let strings = json!({ "key": "string", "value": "string", "min": 0, "max": "unlimited" });
+        let integer = json!({ "key": { "type": "integer", "minInteger": 0 }, "min": 0, "max": 1 });
+        json!({ "name": "Open_vSwitch", "version": "7.0.1", "cksum": "1 2", "tables": {
+            "Open_vSwitch": { "isRoot": true, "maxRows": 1, "columns": {
+                "bridges": { "type": { "key": { "type": "uuid", "refTable": "Bridge" }, "min": 0, "max": "unlimited" } },
+                "cur_cfg": { "type": "integer" },
+                "next_cfg": { "type": "integer" },
+                "other_config": { "type": strings } } },
+            "Bridge": { "columns": {
+                "name": { "type": "string", "mutable": false },
+                "ports": { "type": { "key": { "type": "uuid", "refTable": "Port" }, "min": 0, "max": "unlimited" } },
+                "other_config": { "type": strings } }, "indexes": [["name"]] },
+            "Port": { "columns": {
+                "name": { "type": "string" },
+                "tag": { "type": integer },
+                "trunks": { "type": { "key": "integer", "min": 0, "max": 4096 } },
+                "protected": { "type": "boolean" },
+                "interfaces": { "type": { "key": "uuid", "min": 1, "max": "unlimited" } },
+                "other_config": { "type": strings },
+                "external_ids": { "type": strings },
+                "mac": { "type": { "key": "imaginary" } } } },
+            "Telepathy": { "columns": { "range": { "type": "real" } } },
+        } })
+    }
+
+    pub fn small_schema() -> Schema {
+        Schema::parse(&small_schema_json()).expect("a schema")
+    }
+
+    #[test]
+    fn what_the_server_has_is_asked_for() {
+        let schema = small_schema();
+        assert_eq!(schema.version(), "7.0.1");
+        let monitored: Vec<_> = schema.monitored().collect();
+        assert_eq!(
+            monitored,
+            [
+                (Table::OpenVSwitch, vec!["bridges", "cur_cfg", "next_cfg", "other_config"]),
+                (Table::Bridge, vec!["name", "other_config", "ports"]),
+                (
+                    Table::Port,
+                    vec!["interfaces", "name", "other_config", "protected", "tag", "trunks"]
+                ),
+            ]
+        );
+        let kind = schema.column(Table::Port, "trunks");
+        let want = ColumnType { key: AtomType::Integer, value: None, min: 0, max: 4096 };
+        assert_eq!(kind, Some(&want));
+        // A type that nobody knows is as good as no column.
+        assert_eq!(schema.column(Table::Port, "mac"), None);
+        assert_eq!(schema.column(Table::Port, "no such"), None);
+        assert!(!schema.has_table(Table::Interface));
+    }
+
+    #[test]
+    fn what_is_no_schema() {
+        assert_eq!(Schema::parse(&json!([])), Err(SchemaError::Malformed("name")));
+        assert_eq!(
+            Schema::parse(&json!({ "name": DATABASE })),
+            Err(SchemaError::Malformed("tables"))
+        );
+        let other = json!({ "name": "OVN_Southbound", "tables": {} });
+        assert_eq!(Schema::parse(&other), Err(SchemaError::Name("OVN_Southbound".to_owned())));
+        for odd in [
+            json!({ "key": "integer", "min": 2, "max": 3 }),
+            json!({ "key": "integer", "max": 0 }),
+            json!({ "key": "integer", "max": "many" }),
+            json!({ "value": "integer" }),
+            json!([]),
+            json!("void"),
+        ] {
+            assert_eq!(column_type(&odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn tables_and_columns_are_in_order() {
+        for (at, table) in Table::ALL.into_iter().enumerate() {
+            assert_eq!(table as usize, at);
+            assert_eq!(Table::from_name(table.name()), Some(table));
+            assert!(table.columns().is_sorted(), "{table:?}");
+        }
+        assert_eq!(
+            Table::Interface.column("ofport").map(|at| Table::Interface.columns()[at]),
+            Some("ofport")
+        );
+        assert_eq!(Table::from_name("bridge"), None);
+    }
+}

@@ -483,3 +483,6 @@ fn failure(error: &Value, result: &Value, origin: Origin) -> TxnError {
     };
     TxnError::Refused { error, details, row }
 }
+
+#[cfg(test)]
+mod tests;

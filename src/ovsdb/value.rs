@@ -448,3 +448,6 @@ fn tagged<'a>(value: &'a Value, tag: &str) -> Option<Option<&'a Vec<Value>>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

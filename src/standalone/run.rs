@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::load;
 use crate::bridge::commands;
-use crate::bridge::engine::{Engine, EngineOptions};
+use crate::bridge::engine::Engine;
 use crate::bridge::switch;
 use crate::clock::Follower;
 use crate::daemon::{Control, Event, Fatal};
@@ -24,8 +24,7 @@ use crate::daemon::{Control, Event, Fatal};
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     let config = load(&file)
         .map_err(|error| Fatal::logged("bridge", format!("{}: {error}", file.display())))?;
-    let record = control.options().record.clone();
-    let mut engine = Engine::new(EngineOptions { record, ..EngineOptions::default() });
+    let mut engine = Engine::new(control.options().engine());
     commands::register(control.registry(), &engine.current());
     switch::provide_memory(control.memory(), &engine.current());
     let failure = engine.apply(config).failure.clone();

@@ -19,6 +19,7 @@ mod registry;
 mod server;
 
 pub use registry::{Answer, Call, CommandError, Format, Output, Registry, Reply};
+pub(crate) use server::short_name;
 pub use server::{Server, ServerError};
 
 #[cfg(test)]

@@ -137,13 +137,13 @@ fn listen_on(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
 }
 
 /// A name of a socket that fits into an address, by way of its directory's descriptor if need be.
-pub(super) struct ShortName {
-    pub(super) name: PathBuf,
+pub(crate) struct ShortName {
+    pub(crate) name: PathBuf,
     /// Must stay open while the name is used.
     _directory: Option<std::fs::File>,
 }
 
-pub(super) fn short_name(path: &Path) -> io::Result<ShortName> {
+pub(crate) fn short_name(path: &Path) -> io::Result<ShortName> {
     if path.as_os_str().len() < UNIX_PATH_MAX {
         return Ok(ShortName { name: path.to_owned(), _directory: None });
     }

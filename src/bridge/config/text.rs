@@ -48,6 +48,9 @@ fn bridge_table(bridge: &BridgeConfig) -> Table {
     if bridge.fail_mode == FailMode::Secure {
         table.text("fail-mode", "secure");
     }
+    if !bridge.datapath_type.is_empty() {
+        table.text("datapath-type", &bridge.datapath_type);
+    }
     if let Some(mac) = bridge.mac {
         table.text("mac", &mac.to_string());
     }
@@ -72,7 +75,8 @@ fn bridge_table(bridge: &BridgeConfig) -> Table {
 fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
     let mut table = Table::default();
     match &interface.kind {
-        InterfaceKind::System | InterfaceKind::Dummy(_) => {}
+        InterfaceKind::System => {}
+        InterfaceKind::Dummy(_) => table.text("type", "dummy"),
         InterfaceKind::Internal => table.text("type", "internal"),
         InterfaceKind::Patch { peer } => {
             table.text("type", "patch");
