@@ -495,3 +495,6 @@ fn totals_to_stats(totals: &FlowTotals) -> UkeyStats {
         tcp_flags: totals.tcp_flags,
     }
 }
+
+#[cfg(test)]
+mod tests;

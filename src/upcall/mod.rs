@@ -10,6 +10,7 @@
 //! dropped.
 
 pub mod changes;
+pub mod contention;
 pub mod fair;
 pub mod gate;
 pub mod handler;
