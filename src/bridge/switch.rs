@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use super::commands::Current;
 use super::config::SettingsConfig;
-use super::recorded;
+use super::{features, recorded};
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
@@ -62,6 +62,7 @@ impl Switch {
             ufids,
         });
         apply_settings(&udpif.settings, settings);
+        features::log(&*datapath);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
         let tap = Tap::default();
         let waiting = tap.wrap(datapath.open_handlers(handlers)?);

@@ -161,6 +161,20 @@ pub trait Datapath: Send + Sync {
     /// Has the kernel carry out encoded `actions` on a packet, with the encoded metadata `key`.
     fn execute(&self, packet: &[u8], key: &[u8], actions: &[u8]) -> Result<(), DpError>;
 
+    /// Entries of each CPU's mask cache, where the datapath has one.
+    fn masks_cache_size(&self) -> Result<Option<u32>, DpError> {
+        Ok(None)
+    }
+
+    /// Sets the size of each CPU's mask cache and returns what it became: a power of two, or 0 for
+    /// none.
+    ///
+    /// # Errors
+    /// [`DpErrorKind::Unsupported`] without such a cache; else the kernel's, for a size out of range.
+    fn set_masks_cache_size(&self, _size: u32) -> Result<u32, DpError> {
+        Err(DpError::new(DpErrorKind::Unsupported, "set cache size", 0))
+    }
+
     /// Removes the datapath with its ports and flows.
     fn destroy(&self) -> Result<(), DpError>;
 }

@@ -240,7 +240,7 @@ impl Udpif {
                 self.changes.add([Dep::Fdb(bridge, key)].into_iter().chain(evicted));
             }
             Learned::Moved { .. } => self.changes.add([Dep::Fdb(bridge, key)]),
-            Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+            Learned::Refused | Learned::Refreshed | Learned::Locked | Learned::Static => {}
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
             name: "br0".to_owned(),
             forward_bpdu: false,
             ports: bundles.iter().map(port).collect(),
-            bundles,
+            bundles: bundles.into(),
             fdb: fdb.clone(),
             tables: Arc::new(Tables::standalone()),
         })])

@@ -449,6 +449,7 @@ fn support() -> Support {
         ct_orig_tuple6: no,
         ct_eventmask: no,
         ct_clear: no,
+        ct_zero_snat: no,
         ct_timeout: no,
         max_hash_alg: Feature { value: 0, errno: libc::EINVAL },
         check_pkt_len: yes,

@@ -8,6 +8,7 @@
 //! side and nobody waits for another's answer. What the six errors of a healthy life mean to the
 //! callers stands at [`DpErrorKind`].
 
+mod attach;
 mod cpus;
 mod flows;
 mod handlers;
@@ -113,14 +114,12 @@ impl KernelDatapath {
         let doing = || Cow::Owned(format!("open datapath {name}"));
         let failed = |e| translate(Op::Open, doing(), e);
         let mut channel = Channel::open().map_err(failed)?;
-        let families = Families::resolve_on(&mut channel.socket).map_err(|e| match e {
-            FamilyError::Exchange { source, .. } => failed(source),
-            other => DpError::new(DpErrorKind::FamiliesGone, doing(), libc::ENOENT)
-                .with_message(Some(other.to_string())),
-        })?;
+        let families =
+            Families::resolve_on(&mut channel.socket).map_err(|e| family_error(doing(), e))?;
         let opened = Opening { name, create, families: &families, options }
             .negotiate(&mut channel.socket)
             .map_err(failed)?;
+        tracing::info!(target: "dpif_netlink", "Datapath dispatch mode: {}", opened.dispatch);
         let support = probe::probe(
             &mut channel,
             &families,
@@ -307,6 +306,14 @@ impl Datapath for KernelDatapath {
         self.execute_packet(packet, key, actions)
     }
 
+    fn masks_cache_size(&self) -> Result<Option<u32>, DpError> {
+        self.cache_size()
+    }
+
+    fn set_masks_cache_size(&self, size: u32) -> Result<u32, DpError> {
+        self.set_cache_size(size)
+    }
+
     fn destroy(&self) -> Result<(), DpError> {
         self.request(Op::Datapath, "delete datapath", |channel| {
             let id = DatapathId::Ifindex(self.dp_ifindex);
@@ -411,6 +418,15 @@ fn family_ids(families: &Families) -> FamilyIds {
         packet: families.packet.id,
         meter: families.meter.as_ref().map(|f| f.id),
         ct_limit: families.ct_limit.as_ref().map(|f| f.id),
+    }
+}
+
+/// Why the module's families could not be had.
+fn family_error(doing: Cow<'static, str>, error: FamilyError) -> DpError {
+    match error {
+        FamilyError::Exchange { source, .. } => translate(Op::Open, doing, source),
+        other => DpError::new(DpErrorKind::FamiliesGone, doing, libc::ENOENT)
+            .with_message(Some(other.to_string())),
     }
 }
 
