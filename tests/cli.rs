@@ -542,7 +542,9 @@ fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
 fn a_monitor_ends_at_a_signal() {
     let place = Place::new();
     assert_eq!(
-        place.run(&["--detach", "--monitor", "--pidfile", "-vconsole:off", "x:y"]).0,
+        place
+            .run(&["--detach", "--monitor", "--pidfile", "-vconsole:off", "--standalone=/dev/null"])
+            .0,
         Some(0)
     );
     let _detached = Detached(&place);
