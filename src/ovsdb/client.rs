@@ -129,3 +129,6 @@ impl Client {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;
