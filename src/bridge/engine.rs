@@ -20,12 +20,15 @@ use super::commands::Current;
 use super::config::{BridgeConfig, Config, InterfaceConfig};
 use super::reconcile::{Device, Missing, Reconciler, bridge_mac};
 use super::switch::Switch;
+use crate::coverage::counter;
 use crate::datapath::{DpError, DpErrorKind, OdpPort};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, KernelDevices, LinkTable};
 use crate::odp::ufid::UfidHasher;
 use crate::ofproto::OfPort;
 use crate::snapshot::Snapshot;
+
+counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
 
 /// Name of the datapath that all bridges share, as the peer has it.
 const DATAPATH: &str = "ovs-system";
@@ -164,6 +167,7 @@ impl Engine {
 
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
+        BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
         (self.config, self.refused) = (carried.config, carried.refused);
         if carried.backing != self.backing {
