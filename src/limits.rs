@@ -92,6 +92,13 @@ pub const SIGNALS_PENDING_MAX: usize = 8;
 /// for each trie: 1 KiB in all. Tables with more masks than this are rare and already slow.
 pub const CLASSIFIER_TRACKED_SUBTABLES: usize = 2048;
 
+/// Bridges that a packet may be passed on to in a row. The peer's figure; no sensible set of bridges
+/// is deeper.
+pub const XLATE_DEPTH_MAX: usize = 64;
+
+/// Tables that one packet may be looked up in: the peer's figure.
+pub const XLATE_RESUBMITS_MAX: usize = 4096;
+
 /// Bytes of one message from the database server. A database of a hundred thousand ports is told
 /// in some 100 MiB at the beginning.
 pub const OVSDB_MESSAGE_BYTES_MAX: usize = 512 << 20;

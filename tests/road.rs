@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rovs::bridge::reconcile::{Device, Reconciler};
+use rovs::bridge::reconcile::Reconciler;
 use rovs::bridge::switch::Switch;
 use rovs::datapath::fake::FakeKernel;
 use rovs::datapath::{Datapath, DumpDetail, FlowOp};
-use rovs::flow::EthAddr;
+
+use rovs::netdev::{HostDevices, LinkTable};
 use rovs::odp::ufid::UfidHasher;
 use rovs::snapshot::Snapshot;
 use rovs::standalone;
@@ -19,14 +20,6 @@ struct World {
     reconciler: Reconciler,
     switch: Option<Switch>,
     config: rovs::bridge::config::Config,
-}
-
-fn devices(kernel: &FakeKernel) -> Vec<Device> {
-    kernel
-        .devices()
-        .into_iter()
-        .map(|device| Device { name: device.name, mac: EthAddr(device.mac), running: device.up })
-        .collect()
 }
 
 impl World {
@@ -48,6 +41,7 @@ impl World {
         let datapath: Arc<dyn Datapath> = Arc::new(self.kernel.open("ovs-system", true).unwrap());
         let ufids = UfidHasher::new([7; 16]);
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, ufids).unwrap();
+        self.reconciler.forget_ports();
         let snapshot = self.reconcile(&*datapath);
         let adopted = switch.start(snapshot).unwrap();
         for bridge in self.config.bridges.keys() {
@@ -59,9 +53,9 @@ impl World {
 
     fn reconcile(&mut self, datapath: &dyn Datapath) -> Snapshot {
         let mut changes = Vec::new();
-        let devices = devices(&self.kernel);
+        let links = LinkTable::of(self.kernel.links().unwrap());
         let (snapshot, report) =
-            self.reconciler.apply(&self.config, datapath, &devices, &mut changes).unwrap();
+            self.reconciler.apply(&self.config, datapath, &links, &mut changes).unwrap();
         assert_eq!(report.missing, []);
         snapshot
     }

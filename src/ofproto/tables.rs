@@ -44,6 +44,11 @@ impl Tables {
         self.len() == 0
     }
 
+    /// What a bridge has that forwards by a controller's rules only, before it has any.
+    pub fn secure() -> Self {
+        Self { first: RwLock::new(Classifier::default()) }
+    }
+
     /// The rule of `table` that decides `flow`; the bits that the search read are added to `wc`.
     pub fn lookup(&self, table: TableId, flow: &Flow, wc: &mut FlowWildcards) -> Option<Arc<Rule>> {
         if table != TableId(0) {

@@ -298,7 +298,7 @@ mod tests {
             name: "br0".to_owned(),
             forward_bpdu: false,
             ports: bundles.iter().map(port).collect(),
-            bundles,
+            bundles: bundles.into(),
             fdb: fdb.clone(),
             tables: Arc::new(Tables::standalone()),
         })])

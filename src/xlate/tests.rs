@@ -53,7 +53,7 @@ fn snapshot() -> Snapshot {
         name: "br0".into(),
         forward_bpdu: false,
         ports: bundles.iter().map(port).collect(),
-        bundles,
+        bundles: bundles.into(),
         fdb: Arc::new(Fdb::new(FdbConfig::default())),
         tables: Arc::new(Tables::standalone()),
     };

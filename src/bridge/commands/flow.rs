@@ -199,6 +199,10 @@ fn dep_text(dep: Dep, snapshot: &Snapshot) -> String {
             let place = place.map_or("is unknown".to_owned(), |name| format!("is behind {name}"));
             format!("FDB entry: {} in VLAN {} {place}", key.mac, key.vlan)
         }
+        Dep::Patch(id, port) => match snapshot.patch_peer(id, port) {
+            Some((bridge, peer)) => format!("the patch leads to {} of {}", peer.name, bridge.name),
+            None => "the patch has no other end".to_owned(),
+        },
         Dep::Rule(id, rule) => format!("rule {} of bridge {}", rule.0, bridge(id)),
         Dep::Table(id, table) => format!("table {} of bridge {}", table.0, bridge(id)),
     }

@@ -126,6 +126,8 @@ impl Road {
             bridge.fdb.aging_ms = u64::MAX;
         }
         let mut changes = Vec::new();
+        // What the recording tells of the ports is how they are from now on.
+        self.reconciler.forget_ports();
         let applied =
             self.reconciler.apply(&config, &self.datapath, &state.devices(), &mut changes);
         let (snapshot, _) = applied.map_err(|error| ConfigError::Read(error.to_string()))?;
