@@ -17,7 +17,7 @@ use ovs_netlink::tally::Tally;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Counters of this program; a test sees to it that there is such an event for each.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 38] = [
     "bridge_reconfigure",
     "dpif_destroy",
     "dpif_execute",
@@ -55,7 +55,6 @@ const NAMES: [&str; 39] = [
     "unixctl_replied",
     "upcall_action_unserved",
     "upcall_flow_limit_hit",
-    "upcall_miss",
     "xlate_actions",
 ];
 
