@@ -357,7 +357,7 @@ fn stock_appctl_is_answered() {
 #[test]
 fn the_log_file_is_rotated() {
     let place = Place::new();
-    let _running = place.start(&["-vPATTERN:file:%c|%p|%m"]);
+    let _running = place.start(&["-vPATTERN:file:%c|%p|%m", "--standalone=/dev/null"]);
     std::fs::rename(place.path("ovs-vswitchd.log"), place.path("old")).expect("rename");
     assert_eq!(place.ask("vlog/reopen", &[]), Ok(String::new()));
     let at = place.path("ovs-vswitchd.log").display().to_string();
@@ -452,7 +452,7 @@ fn detached_it_is_ready_when_the_prompt_returns() {
         "--unixctl=x.ctl",
         "-vconsole:off",
         "--log-file",
-        "unix:/db",
+        "--standalone=/dev/null",
     ];
     let (code, out, error) = place.run(&args);
     assert_eq!((code, out, error), (Some(0), String::new(), String::new()));
@@ -499,6 +499,7 @@ fn a_start_that_fails_fails_for_the_caller_too() {
 fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
     let place = Place::new();
     let args = ["--detach", "--monitor", "--pidfile", "--log-file", "--no-chdir", "-vconsole:off"];
+    let args = [&args[..], &["--standalone=/dev/null"]].concat();
     assert_eq!(place.run(&args).0, Some(0));
     let _detached = Detached(&place);
     let first = place.pid().expect("a number");
@@ -541,7 +542,9 @@ fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
 fn a_monitor_ends_at_a_signal() {
     let place = Place::new();
     assert_eq!(
-        place.run(&["--detach", "--monitor", "--pidfile", "-vconsole:off", "x:y"]).0,
+        place
+            .run(&["--detach", "--monitor", "--pidfile", "-vconsole:off", "--standalone=/dev/null"])
+            .0,
         Some(0)
     );
     let _detached = Detached(&place);

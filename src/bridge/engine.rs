@@ -348,7 +348,8 @@ impl Engine {
                 report.added.into_iter().map(|(_, name, _)| name).collect();
             self.look_up(|name| added.contains(name));
         }
-        self.tuning.apply(&self.config, &self.machine_id, &*self.host, &mut self.links);
+        let (config, missing) = (&self.config, &self.missing);
+        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links);
     }
 
     /// Says what came of it; true if that is not what came of it before.

@@ -292,7 +292,8 @@ impl Mode {
         txn.comment("ovs-vswitchd: update status");
         let writable = (!self.refused.is_empty()).then(|| without(&desired.rows, &self.refused));
         let rows = writable.as_ref().unwrap_or(&desired.rows);
-        let facts = Facts { replica, rows, outcome, link: |name: &str| self.engine.link(name) };
+        let link = |name: &str| self.engine.link(name);
+        let facts = Facts { replica, rows, config: &desired.config, outcome, link };
         self.status.write(&facts, &mut txn);
         let patches = patch_statistics(&self.engine);
         let patch = |bridge: &str, name: &str| {

@@ -14,6 +14,7 @@
 pub mod bridge;
 pub mod capture;
 pub mod daemon;
+pub mod deployment;
 pub mod flows;
 pub mod frames;
 pub mod inject;

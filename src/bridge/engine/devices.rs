@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::bridge::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind};
+use crate::bridge::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::bridge::reconcile::interfaces;
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, LinkTable};
@@ -23,24 +23,37 @@ pub(super) struct Tuning {
 }
 
 impl Tuning {
-    /// Makes the devices what they shall be. `links` is kept in step.
+    /// Makes the devices what they shall be, those apart that are `missing` from their bridges: a
+    /// device of that name is somebody else's. `links` is kept in step.
     pub(super) fn apply(
         &mut self,
         config: &Config,
+        missing: &BTreeMap<(String, String), String>,
         machine_id: &str,
         host: &dyn HostDevices,
         links: &mut LinkTable,
     ) {
         self.mtus.retain(|bridge, _| config.bridges.contains_key(bridge));
         for (name, bridge) in &config.bridges {
+            let is_there = |interface: &str| {
+                missing.is_empty() || !missing.contains_key(&(name.clone(), interface.to_owned()))
+            };
             let mac = bridge_mac(name, bridge, links, machine_id);
-            self.set_mac(name, mac, host, links);
-            for (interface, config) in interfaces(bridge).filter(|(other, _)| other != name) {
+            if is_there(name) {
+                self.set_mac(name, mac, host, links);
+            }
+            let others = interfaces(bridge).filter(|(other, _)| other != name && is_there(other));
+            for (interface, config) in others {
                 if let Some(mac) = config.mac.filter(|_| config.kind == InterfaceKind::Internal) {
                     self.set_mac(interface, mac, host, links);
                 }
             }
-            self.set_mtus(name, bridge, host, links);
+            for (interface, mac) in fake_bridge_macs(name, bridge, links, machine_id) {
+                if is_there(interface) {
+                    self.set_mac(interface, mac, host, links);
+                }
+            }
+            self.set_mtus(name, bridge, &is_there, host, links);
         }
     }
 
@@ -50,13 +63,15 @@ impl Tuning {
         &mut self,
         bridge: &str,
         config: &BridgeConfig,
+        is_there: &impl Fn(&str) -> bool,
         host: &dyn HostDevices,
         links: &mut LinkTable,
     ) {
         let local = InterfaceConfig { kind: InterfaceKind::Internal, ..InterfaceConfig::default() };
         let has_local = interfaces(config).any(|(name, _)| name == bridge);
         let own = (!has_local).then_some((bridge, &local));
-        let all: Vec<_> = interfaces(config).chain(own).collect();
+        let all = interfaces(config).chain(own).filter(|(name, _)| is_there(name));
+        let all: Vec<_> = all.collect();
         let follows = |name: &str, interface: &InterfaceConfig| {
             interface.mtu_request.is_none()
                 && (interface.kind == InterfaceKind::Internal || name == bridge)
@@ -134,16 +149,49 @@ pub(super) fn bridge_mac(
     if let Some(mac) = config.mac {
         return mac;
     }
-    let of_ports = config.ports.values().filter_map(|port| {
+    lowest(config.ports.values(), name, links)
+        .or(config.default_mac)
+        .unwrap_or_else(|| made_mac(name, machine_id))
+}
+
+/// The lowest globally unique address of some ports of a bridge.
+fn lowest<'a>(
+    ports: impl Iterator<Item = &'a PortConfig>,
+    bridge: &str,
+    links: &LinkTable,
+) -> Option<EthAddr> {
+    let of_ports = ports.filter_map(|port| {
         port.mac.or_else(|| {
             let present = port.interfaces.keys().find_map(|interface| links.by_name(interface));
-            present.filter(|link| link.name != name).map(|link| link.mac)
+            present.filter(|link| link.name != bridge).map(|link| link.mac)
         })
     });
     let is_global = |mac: &EthAddr| {
         mac.0[0] & 0x02 == 0 && !mac.is_multicast() && !mac.is_reserved() && *mac != EthAddr::ZERO
     };
-    of_ports.filter(is_global).min().unwrap_or_else(|| made_mac(name, machine_id))
+    of_ports.filter(is_global).min()
+}
+
+/// Addresses of the devices of fake bridges that want none: as a bridge's own, but of the ports of
+/// the same VLAN.
+fn fake_bridge_macs<'a>(
+    name: &str,
+    config: &'a BridgeConfig,
+    links: &LinkTable,
+    machine_id: &str,
+) -> Vec<(&'a str, EthAddr)> {
+    let fakes = config.ports.values().filter(|port| port.fake_bridge);
+    let wanting = fakes.flat_map(|port| port.interfaces.iter().map(move |i| (port, i)));
+    wanting
+        .filter(|(_, (other, interface))| {
+            interface.mac.is_none() && interface.kind == InterfaceKind::Internal && *other != name
+        })
+        .map(|(port, (interface, _))| {
+            let alike = config.ports.values().filter(|p| port.tag.is_none() || p.tag == port.tag);
+            let default = config.default_mac.unwrap_or_else(|| made_mac(name, machine_id));
+            (interface.as_str(), lowest(alike, name, links).unwrap_or(default))
+        })
+        .collect()
 }
 
 /// A locally administered unicast address that depends on nothing but the two names (FNV-1a).
@@ -181,7 +229,7 @@ mod tests {
         kernel: &FakeKernel,
     ) -> Vec<(String, EthAddr, u32)> {
         let mut links = LinkTable::of(kernel.links().unwrap());
-        tuning.apply(toml, "machine", kernel, &mut links);
+        tuning.apply(toml, &BTreeMap::new(), "machine", kernel, &mut links);
         let listed = LinkTable::of(kernel.links().unwrap());
         assert!(links.iter().eq(listed.iter()), "in step");
         listed.iter().map(|link| (link.name.clone(), link.mac, link.mtu)).collect()
@@ -227,6 +275,50 @@ mod tests {
         let made = pick(&super::tests::config(&[]));
         assert_eq!(made.0[0] & 3, 2, "local, of one device");
         assert_eq!(made, pick(&super::tests::config(&[("none", system())])), "always the same");
+    }
+
+    #[test]
+    fn a_bridge_without_ports_takes_its_default() {
+        let kernel = host(&["br0", "fake", "a", "b"]);
+        let mut config = config(&[("fake", internal()), ("a", system()), ("b", system())]);
+        let bridge = config.bridges.get_mut("br0").unwrap();
+        bridge.default_mac = Some(mac(42));
+        bridge.ports.get_mut("fake").unwrap().fake_bridge = true;
+        for port in ["fake", "b"] {
+            bridge.ports.get_mut(port).unwrap().tag = Some(7);
+        }
+        let local = EthAddr([2, 0, 0, 0, 0, 1]);
+        for name in ["a", "b"] {
+            kernel.set_mac(name, local).unwrap();
+        }
+        let of = |tuned: Vec<(String, EthAddr, u32)>, name: &str| {
+            tuned.into_iter().find(|(other, ..)| other == name).unwrap().1
+        };
+        let mut tuning = Tuning::default();
+        assert_eq!(of(tune(&mut tuning, &config, &kernel), "br0"), mac(42));
+        kernel.set_mac("a", mac(3)).unwrap();
+        kernel.set_mac("b", mac(5)).unwrap();
+        let tuned = tune(&mut tuning, &config, &kernel);
+        assert_eq!(of(tuned.clone(), "br0"), mac(3));
+        assert_eq!(of(tuned, "fake"), mac(5), "of the ports of its VLAN");
+    }
+
+    // A port that asks for an internal device where there is a host's of that name.
+    #[test]
+    fn devices_of_others_are_left_alone() {
+        let kernel = host(&["br0", "eth0", "a"]);
+        kernel.set_mtu("a", 1400).unwrap();
+        let mut eth0 = internal();
+        eth0.mac = Some(mac(9));
+        let config = config(&[("eth0", eth0), ("a", system())]);
+        let missing = [(("br0".to_owned(), "eth0".to_owned()), "File exists".to_owned())].into();
+        let before = kernel.links().unwrap();
+        let mut links = LinkTable::of(before.clone());
+        Tuning::default().apply(&config, &missing, "machine", &kernel, &mut links);
+        let of = |links: Vec<crate::netdev::Link>| {
+            links.into_iter().find(|link| link.name == "eth0").map(|link| (link.mac, link.mtu))
+        };
+        assert_eq!(of(kernel.links().unwrap()), of(before));
     }
 
     #[test]
