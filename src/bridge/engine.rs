@@ -172,6 +172,11 @@ impl Engine {
     pub fn apply(&mut self, config: Config) -> &Outcome {
         BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
+        for (name, reason) in &carried.refused {
+            if !self.refused.contains_key(name) {
+                tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
+            }
+        }
         (self.config, self.refused) = (carried.config, carried.refused);
         let of_before = std::mem::take(&mut self.names);
         for (name, bridge) in &self.config.bridges {
@@ -182,6 +187,8 @@ impl Engine {
         if carried.backing != self.backing {
             self.end(true);
             self.backing = carried.backing;
+            // What comes now is another switch, with nothing learned.
+            self.reconciler = Reconciler::default();
         }
         match &self.backing {
             None => {
@@ -289,6 +296,8 @@ impl Engine {
         }
         let name = datapath.name().to_owned();
         *self.current.borrow_mut() = Some(switch);
+        // Devices that were made with the datapath are announced later.
+        self.look_up(|_| true);
         self.note_report(report);
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");
