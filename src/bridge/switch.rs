@@ -224,6 +224,8 @@ pub fn provide_memory(memory: &Memory, current: &Current) {
             memory::add(usage, "handlers", switch.handlers as u64);
             memory::add(usage, "ports", ports as u64);
             memory::add(usage, "revalidators", 1);
+            let rules = |bridge: &Arc<crate::snapshot::Bridge>| bridge.tables.len() as u64;
+            memory::add(usage, "rules", snapshot.bridges().iter().map(rules).sum());
             memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
         }
     });
