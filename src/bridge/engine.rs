@@ -27,10 +27,13 @@ use super::commands::Current;
 use super::config::{Config, InterfaceKind};
 use super::reconcile::{Reconciler, Report, interfaces};
 use super::switch::Switch;
+use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
 use crate::odp::ufid::UfidHasher;
+
+counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
 
 /// Name of the kernel's datapath that all bridges share, as the peer has it.
 const DATAPATH: &str = "ovs-system";
@@ -167,6 +170,7 @@ impl Engine {
 
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
+        BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
         for (name, reason) in &carried.refused {
             if !self.refused.contains_key(name) {
@@ -361,7 +365,7 @@ impl Engine {
     fn conclude(&mut self) -> bool {
         let current = self.current.borrow();
         let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
-        let version = current.as_ref().map_or_else(String::new, |switch| version_of(switch));
+        let version = current.as_ref().map_or_else(String::new, version_of);
         let mut bridges = BTreeMap::new();
         for (name, config) in &self.config.bridges {
             let mac = bridge_mac(name, config, &self.links, &self.machine_id);

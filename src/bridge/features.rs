@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands::{Answer, bridge_named};
 use super::switch::Switch;
-use crate::datapath::{Datapath, Dispatch, Feature, Support};
+use crate::datapath::{Datapath, Feature, Support};
 use crate::unixctl::{Call, Format};
 
 /// A feature's value, as far as the probes know.
@@ -125,10 +125,10 @@ pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
 }
 
 /// `dpif-netlink/dispatch-mode`.
-pub(super) fn dispatch_mode(switch: &Switch, _: Call) -> Answer {
-    let mode = match switch.datapath.support().dispatch {
-        Dispatch::PerCpu => "per-cpu",
-        Dispatch::PerVport => "per-vport",
-    };
+pub(super) fn dispatch_mode(switch: &Switch, call: Call) -> Answer {
+    let mode = switch.datapath.support().dispatch.to_string();
+    if call.format == Format::Json {
+        return Ok(json!({switch.datapath.name(): mode}).into());
+    }
     Ok(format!("{}: {mode} dispatch mode\n", switch.datapath.name()).into())
 }

@@ -62,6 +62,7 @@ impl Switch {
             ufids,
         });
         apply_settings(&udpif.settings, settings);
+        udpif.set_restore_wait(settings.flow_restore_wait);
         features::log(&*datapath);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
         let tap = udpif.tap.clone();
@@ -121,6 +122,7 @@ impl Switch {
     /// Takes other bounds. The number of handlers is given at the start.
     pub fn set_bounds(&self, settings: &SettingsConfig) {
         apply_settings(&self.udpif.settings, settings);
+        self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
     /// Notes the text of the configuration that is in force from now on.
@@ -222,6 +224,8 @@ pub fn provide_memory(memory: &Memory, current: &Current) {
             memory::add(usage, "handlers", switch.handlers as u64);
             memory::add(usage, "ports", ports as u64);
             memory::add(usage, "revalidators", 1);
+            let rules = |bridge: &Arc<crate::snapshot::Bridge>| bridge.tables.len() as u64;
+            memory::add(usage, "rules", snapshot.bridges().iter().map(rules).sum());
             memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
         }
     });

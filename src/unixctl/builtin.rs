@@ -116,7 +116,16 @@ impl Registry {
 impl Registry {
     /// Adds the `coverage/` commands.
     pub fn register_coverage(&self) {
-        self.register("coverage/show", "", 0..=0, |_| Ok(coverage::show()));
+        self.register("coverage/show", "", 0..=0, |call| {
+            Ok(match call.format {
+                Format::Text => Output::Text(coverage::show()),
+                Format::Json => {
+                    let totals = coverage::totals().into_iter();
+                    let totals = totals.map(|(name, total)| (name.to_owned(), total.into()));
+                    Output::Json(Value::Object(totals.collect()))
+                }
+            })
+        });
         self.register("coverage/read-counter", "COUNTER", 1..=1, |call| {
             let total = call.arg(0).and_then(coverage::read);
             total.map(|total| format!("{total}\n")).ok_or(CommandError::from("No such counter"))

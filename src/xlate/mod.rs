@@ -17,6 +17,7 @@ mod vlan;
 
 use std::sync::Arc;
 
+use crate::coverage::counter;
 use crate::datapath::OdpPort;
 use crate::flow::tracked::{Tracked, VlanStack};
 use crate::flow::{
@@ -26,6 +27,8 @@ use crate::l2::fdb::{BundleId, FdbKey};
 use crate::odp::action::OdpActions;
 use crate::ofproto::{OfpAction, Rule, TableId};
 use crate::snapshot::{Bridge, BridgeId, Dep, PatchCounters, Port, Snapshot};
+
+counter!(static XLATE_ACTIONS = "xlate_actions");
 
 /// What is translated.
 #[derive(Clone, Copy)]
@@ -174,6 +177,7 @@ impl Ctx<'_> {
 
 /// Translates `input` into `out`, replacing what `out` held.
 pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
+    XLATE_ACTIONS.add(1);
     out.clear();
     mark_always_read(input.flow, &mut out.wc);
 

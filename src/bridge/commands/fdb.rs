@@ -1,4 +1,5 @@
-//! `fdb/*`: the addresses that bridges have learned, or were told. Control thread.
+//! `fdb/*`: the addresses that bridges have learned, or were told. Control thread, the listing
+//! excepted, which may be long.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,26 +15,29 @@ use crate::l2::fdb::{BundleId, FdbEntry, FdbKey};
 use crate::ofproto::OfPort;
 use crate::snapshot::{Bridge, Dep};
 use crate::unixctl::{Call, CommandError, Format};
-use crate::upcall::now_ms;
+use crate::upcall::{Udpif, now_ms};
 
 pub(super) fn register(commands: &Commands<'_>) {
     commands.of_bridge("fdb/add", "bridge port vlan mac", 4..=4, add);
     commands.of_bridge("fdb/del", "bridge vlan mac", 3..=3, del);
     commands.any("fdb/flush", "[bridge]", 0..=1, flush);
-    commands.any("fdb/show", "[bridge...]", 0..=usize::MAX, show);
+    let usage = "[bridge...]";
+    commands.later_any("fdb/show", usage, 0..=usize::MAX, |backer, call| {
+        show(backer.as_ref().map(|backer| &*backer.udpif), call)
+    });
     commands.any("fdb/stats-clear", "[bridge]", 0..=1, stats_clear);
     commands.of_bridge("fdb/stats-show", "bridge", 1..=1, stats_show);
 }
 
 /// The bridges that the arguments name; all without arguments.
-fn chosen(switch: Option<&Switch>, call: &Call) -> Result<Vec<Arc<Bridge>>, CommandError> {
-    let Some(switch) = switch else {
+fn chosen(udpif: Option<&Udpif>, call: &Call) -> Result<Vec<Arc<Bridge>>, CommandError> {
+    let Some(udpif) = udpif else {
         return if call.args.is_empty() { Ok(Vec::new()) } else { Err(no_such_bridge()) };
     };
     if call.args.is_empty() {
-        return Ok(bridges_by_name(&switch.udpif));
+        return Ok(bridges_by_name(udpif));
     }
-    let snapshot = switch.udpif.snapshot.load();
+    let snapshot = udpif.snapshot.load();
     let named = |name: &String| snapshot.bridge_named(name).cloned().ok_or_else(no_such_bridge);
     call.args.iter().map(named).collect()
 }
@@ -47,8 +51,8 @@ fn port_text(bridge: &Bridge, bundle: BundleId) -> String {
     port_of(bridge, bundle).map_or_else(|| "?".to_owned(), |port| port.to_string())
 }
 
-fn show(switch: Option<&Switch>, call: Call) -> Answer {
-    let bridges = chosen(switch, &call)?;
+fn show(udpif: Option<&Udpif>, call: &Call) -> Answer {
+    let bridges = chosen(udpif, call)?;
     let now_ms = now_ms();
     if call.format == Format::Json {
         let entries = |bridge: &Arc<Bridge>| {
@@ -145,7 +149,7 @@ fn note(switch: &Switch, changes: impl IntoIterator<Item = Dep>) {
 
 fn flush(switch: Option<&Switch>, call: Call) -> Answer {
     let mut changes = Vec::new();
-    for bridge in chosen(switch, &call)? {
+    for bridge in chosen(switch.map(|switch| &*switch.udpif), &call)? {
         bridge.fdb.flush_learned(|key| changes.push(Dep::Fdb(bridge.id, key)));
     }
     if let Some(switch) = switch {
@@ -185,6 +189,8 @@ fn stats_show(switch: &Switch, call: Call) -> Answer {
 }
 
 fn stats_clear(switch: Option<&Switch>, call: Call) -> Answer {
-    chosen(switch, &call)?.iter().for_each(|bridge| bridge.fdb.clear_stats());
+    chosen(switch.map(|switch| &*switch.udpif), &call)?
+        .iter()
+        .for_each(|bridge| bridge.fdb.clear_stats());
     Ok("statistics successfully cleared\n".into())
 }

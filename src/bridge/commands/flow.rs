@@ -1,13 +1,12 @@
 //! `flow/*`: why a flow is there, why flows went, which are the heaviest. Not the peer's.
 //!
-//! Threads of their own, `flow/history` excepted.
+//! On threads of their own.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use super::{Answer, Backer, Commands, error};
-use crate::bridge::switch::Switch;
 use crate::bridge::text::{FlowText, port_names};
 use crate::odp::ufid::Ufid;
 use crate::revalidate::decide::{Scratch, retranslate_traced};
@@ -17,19 +16,19 @@ use crate::upcall::now_ms;
 use crate::upcall::trigger::Trigger;
 
 pub(super) fn register(commands: &Commands<'_>) {
-    commands.now("flow/history", "[count]", 0..=1, flow_history);
+    commands.later("flow/history", "[count]", 0..=1, flow_history);
     commands.later("flow/why", "ufid|terms", 1..=1, flow_why);
     commands.later("flow/top", "[count]", 0..=1, flow_top);
 }
 
-fn flow_history(switch: &Switch, call: Call) -> Answer {
+fn flow_history(backer: &Backer, call: &Call) -> Answer {
     let count = match call.arg(0) {
         Some(arg) => arg.parse().map_err(|_| error(format!("{arg}: not a number")))?,
         None => 20,
     };
-    let names = port_names(&*switch.datapath)?;
+    let names = port_names(&*backer.datapath)?;
     let now_ms = now_ms();
-    let deletions = switch.udpif.history.last(count);
+    let deletions = backer.udpif.history.last(count);
     let rows = deletions.iter().map(|deletion| {
         let flow = FlowText::of(&deletion.key, &deletion.mask, &deletion.actions, &names);
         (deletion, flow)

@@ -20,7 +20,7 @@ pub(super) fn register(commands: &Commands<'_>) {
         Some(switch) => upcall_show(switch, call),
         None => Ok(().into()),
     });
-    commands.now("upcall/ports", "", 0..=0, upcall_ports);
+    commands.later("upcall/ports", "", 0..=0, upcall_ports);
     commands.any("upcall/disable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, false));
     commands.any("upcall/enable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, true));
     commands.any("upcall/set-flow-limit", "flow-limit-number", 1..=1, set_flow_limit);
@@ -81,9 +81,9 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
     .into())
 }
 
-fn upcall_ports(switch: &Switch, call: Call) -> Answer {
-    let ports = switch.datapath.ports()?;
-    let totals = switch.udpif.ports.totals();
+fn upcall_ports(backer: &Backer, call: &Call) -> Answer {
+    let ports = backer.datapath.ports()?;
+    let totals = backer.udpif.ports.totals();
     let find = |odp: OdpPort| ports.iter().find(|port| port.odp == odp);
     let name = |odp| find(odp).map_or_else(|| odp.to_string(), |port| port.name.clone());
     // What was lost before a handler could read it: told by Linux 6.2 and later.

@@ -33,7 +33,14 @@ use super::{
     Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult,
     MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort, error::Op,
 };
+use crate::coverage::counter;
 use crate::limits;
+
+counter!(static DPIF_PORT_ADD = "dpif_port_add");
+counter!(static DPIF_PORT_DEL = "dpif_port_del");
+counter!(static DPIF_FLOW_FLUSH = "dpif_flow_flush");
+counter!(static DPIF_FLOW_GET = "dpif_flow_get");
+counter!(static DPIF_DESTROY = "dpif_destroy");
 
 /// A feature bit that no kernel has. One that accepts it accepts everything and means nothing by it.
 const UNKNOWN_FEATURE: UserFeatures = UserFeatures::from_bits_retain(1 << 31);
@@ -244,10 +251,12 @@ impl Datapath for KernelDatapath {
         kind: PortKind,
         want: Option<OdpPort>,
     ) -> Result<OdpPort, DpError> {
+        DPIF_PORT_ADD.add(1);
         self.add_vport(name, kind, want)
     }
 
     fn port_del(&self, port: OdpPort) -> Result<(), DpError> {
+        DPIF_PORT_DEL.add(1);
         self.delete_vport(port)
     }
 
@@ -291,6 +300,7 @@ impl Datapath for KernelDatapath {
         ufid: &[u8; 16],
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<bool, DpError> {
+        DPIF_FLOW_GET.add(1);
         self.find_flow(ufid, each)
     }
 
@@ -299,6 +309,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn flow_flush(&self) -> Result<(), DpError> {
+        DPIF_FLOW_FLUSH.add(1);
         self.flush_flows()
     }
 
@@ -315,6 +326,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn destroy(&self) -> Result<(), DpError> {
+        DPIF_DESTROY.add(1);
         self.request(Op::Datapath, "delete datapath", |channel| {
             let id = DatapathId::Ifindex(self.dp_ifindex);
             datapath::delete(&mut channel.socket, &self.families, id)
