@@ -178,6 +178,8 @@ impl Engine {
         if carried.backing != self.backing {
             self.end(true);
             self.backing = carried.backing;
+            // What comes now is another switch, with nothing learned.
+            self.reconciler = Reconciler::default();
         }
         match &self.backing {
             None => {
@@ -285,6 +287,8 @@ impl Engine {
         }
         let name = datapath.name().to_owned();
         *self.current.borrow_mut() = Some(switch);
+        // Devices that were made with the datapath are announced later.
+        self.look_up(|_| true);
         self.note_report(report);
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");

@@ -64,7 +64,7 @@ impl Switch {
         apply_settings(&udpif.settings, settings);
         features::log(&*datapath);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
-        let tap = Tap::default();
+        let tap = udpif.tap.clone();
         let waiting = tap.wrap(datapath.open_handlers(handlers)?);
         Ok(Self {
             datapath,

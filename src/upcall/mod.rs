@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 
 pub use crate::clock::now_ms;
 use crate::datapath::FamilyIds;
+use crate::datapath::record::Tap;
 use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
@@ -139,6 +140,8 @@ pub struct Udpif {
     pub health: Health,
     /// How messages to the kernel are addressed.
     pub target: Target,
+    /// Where a recording is told what no upcall shows.
+    pub tap: Tap,
     /// When the daemon started.
     pub started: Instant,
 }
@@ -171,6 +174,7 @@ impl Udpif {
             counters: Counters::default(),
             health: Health::default(),
             target,
+            tap: Tap::default(),
             started: Instant::now(),
         })
     }
@@ -225,6 +229,12 @@ impl Udpif {
         // A flow that waits for its revalidation may speak of a port that is no more.
         if bridge.bundle(learnt.bundle).is_some_and(|b| b.includes_vlan(learnt.key.vlan)) {
             let learned = bridge.fdb.seen(learnt.key, learnt.bundle, used_ms, now_ms);
+            if matches!(learned, Learned::New { .. } | Learned::Moved { .. })
+                && let Some(bundle) = bridge.bundle(learnt.bundle)
+            {
+                let FdbKey { vlan, mac } = learnt.key;
+                self.tap.learned(|| format!("{} {} {vlan} {mac}", bridge.name, bundle.name));
+            }
             self.note_learned(learnt.bridge, learnt.key, learned);
         }
     }

@@ -57,6 +57,8 @@ fn without_bridges_there_is_no_datapath() {
     assert_eq!((ofport("a"), ofport("br0")), (OfPort(1), OfPort::LOCAL));
     engine.apply(Config::default());
     assert!(kernel.open(DATAPATH, false).is_err(), "gone with the last bridge");
+    engine.apply(config("[bridge.br0.port.a]\n"));
+    assert!(engine.link("br0").is_some(), "known as soon as it is there");
     engine.end(false);
 }
 
