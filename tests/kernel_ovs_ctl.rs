@@ -8,14 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use kernel::{attempt, enter, run, wait_for};
+use kernel::start_script::{CTL, Installed, STOCK, ours, pid, program_of};
+use kernel::{attempt, enter, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const CTL: &str = "/usr/share/openvswitch/scripts/ovs-ctl";
-const NAME: &str = "/usr/sbin/ovs-vswitchd";
-const STOCK: &str = "/usr/lib/openvswitch-switch/ovs-vswitchd";
-const PIDFILE: &str = "/run/openvswitch/ovs-vswitchd.pid";
 const LONG: Duration = Duration::from_secs(60);
 
 /// The script with all it said and its exit status.
@@ -44,35 +41,14 @@ fn normal(text: &str) -> String {
     out
 }
 
-fn pid() -> Option<Pid> {
-    std::fs::read_to_string(PIDFILE).ok()?.trim().parse().ok().map(Pid::from_raw)
-}
-
-fn program_of(pid: Pid) -> String {
-    let exe = std::fs::read_link(format!("/proc/{pid}/exe")).expect("the daemon runs");
-    exe.display().to_string()
-}
-
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// Gives the name back, since other tests start the stock daemon by it.
-struct Restore;
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        attempt(&[CTL, "stop"]);
-        let _ = std::fs::remove_file(NAME);
-        let _ = std::os::unix::fs::symlink("/etc/alternatives/ovs-vswitchd", NAME);
-    }
-}
-
 /// All steps with the daemon `program` under the stock name: what was said.
 fn steps(program: &Path) -> String {
-    let _ = std::fs::remove_file(NAME);
-    std::os::unix::fs::symlink(program, NAME).expect("the name can be taken");
+    let _installed = Installed::new(program);
     let mut said = ctl(&["status"]);
     said += &ctl(&["version"]);
     said += &ctl(&["start", "--system-id=lab", "--no-record-hostname"]);
@@ -120,15 +96,8 @@ fn steps(program: &Path) -> String {
 #[ignore = "needs the lab"]
 fn the_start_script_says_the_same() {
     enter();
-    let ours = match std::env::var_os("ROVS_BIN_DIR") {
-        Some(dir) => Path::new(&dir).join("ovs-vswitchd"),
-        None => env!("CARGO_BIN_EXE_ovs-vswitchd").into(),
-    };
-    let _restore = Restore;
-    // Each starts from an empty database.
     let stock = steps(Path::new(STOCK));
-    run(&["sh", "-c", "rm -rf /etc/openvswitch/* /var/lib/openvswitch/* /run/openvswitch/*"]);
-    let ours = steps(&ours).replace("\nrovs N.N.N\n", "\n");
+    let ours = steps(&ours()).replace("\nrovs N.N.N\n", "\n");
     println!("{ours}");
     assert!(stock == ours, "the stock daemon:\n{stock}\nours:\n{ours}");
 }

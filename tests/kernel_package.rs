@@ -3,11 +3,10 @@
 
 mod kernel;
 
+use kernel::start_script::{CTL, STOCK, ours, pid, program_of};
 use kernel::{attempt, enter, run};
 
-const CTL: &str = "/usr/share/openvswitch/scripts/ovs-ctl";
 const OURS: &str = "/usr/lib/rovs/ovs-vswitchd";
-const STOCK: &str = "/usr/lib/openvswitch-switch/ovs-vswitchd";
 
 /// Ends what runs if a test fails half-way.
 struct Stopped;
@@ -15,15 +14,13 @@ struct Stopped;
 impl Drop for Stopped {
     fn drop(&mut self) {
         attempt(&[CTL, "stop"]);
-        attempt(&["dpkg", "--purge", "rovs"]);
+        attempt(&["dpkg", "--no-triggers", "--purge", "rovs"]);
     }
 }
 
 /// The program of the running daemon.
 fn running() -> String {
-    let pid = std::fs::read_to_string("/run/openvswitch/ovs-vswitchd.pid").expect("a pidfile");
-    let exe = std::fs::read_link(format!("/proc/{}/exe", pid.trim())).expect("a daemon");
-    exe.display().to_string()
+    program_of(pid().expect("a pidfile"))
 }
 
 fn chosen() -> String {
@@ -34,15 +31,10 @@ fn chosen() -> String {
 #[ignore = "needs the lab"]
 fn installed_swapped_and_removed() {
     enter();
-    let bins = match std::env::var("ROVS_BIN_DIR") {
-        Ok(dir) => dir,
-        Err(_) => {
-            let ours = std::path::Path::new(env!("CARGO_BIN_EXE_ovs-vswitchd"));
-            ours.parent().expect("a directory").display().to_string()
-        }
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ci/package");
+    let ours = ours();
+    let bins = ours.parent().expect("a directory").display().to_string();
     let _stopped = Stopped;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ci/package");
     let deb = run(&[script, "--bins", &bins, "--out", "/run/package"]);
     // Another test may have put its own link there.
     run(&[
@@ -58,7 +50,7 @@ fn installed_swapped_and_removed() {
     run(&[CTL, "start", "--system-id=lab", "--no-record-hostname"]);
     assert_eq!(running(), STOCK);
 
-    run(&["dpkg", "-i", deb.trim()]);
+    run(&["dpkg", "--no-triggers", "-i", deb.trim()]);
     assert_eq!(chosen(), OURS, "its priority is above the stock daemon's");
     assert_eq!(running(), STOCK, "what runs is left alone");
     assert!(run(&["rovs", "--version"]).starts_with("rovs "));
@@ -72,7 +64,7 @@ fn installed_swapped_and_removed() {
     assert_eq!((chosen(), running()), (OURS.to_owned(), OURS.to_owned()));
     assert!(run(&["ovs-appctl", "version"]).contains("(Open vSwitch)"));
 
-    run(&["dpkg", "--purge", "rovs"]);
+    run(&["dpkg", "--no-triggers", "--purge", "rovs"]);
     assert_eq!(chosen(), STOCK);
     run(&[CTL, "--no-ovsdb-server", "--no-record-hostname", "--system-id=lab", "restart"]);
     assert_eq!(running(), STOCK);

@@ -168,6 +168,11 @@ impl Engine {
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
+        for (name, reason) in &carried.refused {
+            if !self.refused.contains_key(name) {
+                tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
+            }
+        }
         (self.config, self.refused) = (carried.config, carried.refused);
         let of_before = std::mem::take(&mut self.names);
         for (name, bridge) in &self.config.bridges {

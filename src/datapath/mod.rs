@@ -83,7 +83,13 @@ pub trait Datapath: Send + Sync {
         "system"
     }
 
-    /// The type of a port's device as the peer's tools show it.
+    /// Which of the datapath's threads has its flows, where the peer's tools tell that.
+    fn flows_of(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The type of a port's device as the peer's tools show it, and how it is configured if that
+    /// tells.
     fn port_type(&self, port: &PortInfo) -> Cow<'static, str> {
         Cow::Borrowed(port.kind.type_name())
     }

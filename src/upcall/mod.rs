@@ -10,6 +10,7 @@
 //! dropped.
 
 pub mod changes;
+pub mod contention;
 pub mod fair;
 pub mod gate;
 pub mod handler;
@@ -134,6 +135,8 @@ pub struct Udpif {
     pub limit: FlowLimit,
     /// Whether packets are decided.
     pub gate: Gate,
+    /// Handlers that have more upcalls waiting than they can serve at once. What can wait does.
+    pub behind: AtomicUsize,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
@@ -171,6 +174,7 @@ impl Udpif {
             settings: Settings::default(),
             limit: FlowLimit::default(),
             gate: Gate::default(),
+            behind: AtomicUsize::new(0),
             counters: Counters::default(),
             health: Health::default(),
             target,

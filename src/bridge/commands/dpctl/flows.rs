@@ -52,6 +52,7 @@ pub(super) fn dump_flows(
     let style = Style { names: names.as_ref(), verbose: asked.verbose };
     let now_ms = now_ms();
     let mut rows = Vec::new();
+    let mut head = opened.datapath.flows_of();
     let dumped = opened.datapath.flow_dump(DumpDetail::Full, &mut |flow| {
         let key = flow.key.unwrap_or_default();
         if !shown || filter.as_ref().is_some_and(|filter| !filter.passes(key, flow.mask)) {
@@ -60,6 +61,9 @@ pub(super) fn dump_flows(
         if asked.json {
             rows.push(dump_json(flow, style, now_ms));
         } else {
+            if let Some(thread) = head.take() {
+                said.line(format_args!("flow-dump from the {thread}:"));
+            }
             said.line(dump_line(flow, style, now_ms, Layout::Dpctl));
         }
     });
