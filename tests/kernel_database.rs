@@ -56,8 +56,8 @@ const STEPS: &[&str] = &[
     "add-port br0 veth0 tag=10",
     "add-port br0 dum0 -- set interface dum0 ofport_request=77",
     "add-port br0 int0 -- set interface int0 type=internal mtu_request=1400 mac=\"02:00:00:00:00:77\"",
-    "add-br br1 -- add-port br1 p1 -- set interface p1 type=patch options:peer=p0",
-    "add-port br0 p0 -- set interface p0 type=patch options:peer=p1",
+    "add-br br1 -- add-port br1 p1 -- set interface p1 type=patch options:peer=p0 \
+     -- add-port br0 p0 -- set interface p0 type=patch options:peer=p1",
     "add-port br0 nosuch",
     "add-port br0 weird -- set interface weird type=foo",
     "add-port br0 npeer -- set interface npeer type=patch",

@@ -257,6 +257,10 @@ impl Reconciler {
             .map(|(name, port)| (name.clone(), port.odp))
             .collect();
         for (name, odp) in unwanted {
+            if wanted.contains_key(name.as_str()) {
+                // Of another kind: another device, and with the peer another number.
+                self.bridges.values_mut().for_each(|state| state.ofports.forget(&name));
+            }
             match datapath.port_del(odp) {
                 Ok(()) => {
                     actual.remove(&name);

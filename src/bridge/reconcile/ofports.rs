@@ -82,6 +82,11 @@ impl OfPorts {
         }
     }
 
+    /// Takes the number of an interface that is not the same any more.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.retire(name);
+    }
+
     fn give(&mut self, name: &str, ofp: OfPort) {
         self.retired.remove(&ofp);
         self.by_name.insert(name.to_owned(), ofp);
