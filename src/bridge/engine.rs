@@ -365,7 +365,7 @@ impl Engine {
     fn conclude(&mut self) -> bool {
         let current = self.current.borrow();
         let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
-        let version = current.as_ref().map_or_else(String::new, |switch| version_of(switch));
+        let version = current.as_ref().map_or_else(String::new, version_of);
         let mut bridges = BTreeMap::new();
         for (name, config) in &self.config.bridges {
             let mac = bridge_mac(name, config, &self.links, &self.machine_id);
