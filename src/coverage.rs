@@ -6,7 +6,7 @@
 //! (each counter has a slot per group of threads), so it may stand on the hot path; a counter is
 //! listed from the moment it first counts. Names are the peer's where the event is.
 //!
-//! [`NAMES`] lists them, so that each is known, at zero, before it first counts.
+//! `NAMES` lists them, so that each is known, at zero, before it first counts.
 //!
 //! Threads: any thread counts; the control thread calls [`tick`] every five seconds.
 

@@ -62,6 +62,7 @@ impl Switch {
             ufids,
         });
         apply_settings(&udpif.settings, settings);
+        udpif.set_restore_wait(settings.flow_restore_wait);
         features::log(&*datapath);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
         let tap = udpif.tap.clone();
@@ -121,6 +122,7 @@ impl Switch {
     /// Takes other bounds. The number of handlers is given at the start.
     pub fn set_bounds(&self, settings: &SettingsConfig) {
         apply_settings(&self.udpif.settings, settings);
+        self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
     /// Notes the text of the configuration that is in force from now on.

@@ -157,6 +157,14 @@ impl Setup {
     }
 }
 
+impl Bridge {
+    /// Names of its devices, its own among them; patch ports have none.
+    pub fn devices(&self) -> impl Iterator<Item = &str> + Clone {
+        let ports = self.ports.iter().filter(|port| port.peer.is_none());
+        ports.map(|port| port.name.as_str()).chain([self.name.as_str()])
+    }
+}
+
 impl Port {
     /// A port that passes every VLAN.
     pub fn new(name: &str) -> Self {

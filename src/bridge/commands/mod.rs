@@ -1,5 +1,5 @@
 //! The switch on the control socket: the peer's commands in the peer's words, a file a family, and
-//! what the peer does not have ([`flow`], [`record`], `upcall/ports`).
+//! what the peer does not have (`flow/*`, `record/*`, `upcall/ports`).
 //!
 //! Registered once; each call asks for the switch of the moment. While there is none the answers are
 //! those of a daemon without bridges. What asks the kernel for more than a counter runs on a thread
