@@ -178,7 +178,7 @@ impl Engine {
             }
         }
         (self.config, self.refused) = (carried.config, carried.refused);
-        let of_before = std::mem::take(&mut self.names);
+        self.names.clear();
         for (name, bridge) in &self.config.bridges {
             self.names.insert(name.clone());
             self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
@@ -200,7 +200,7 @@ impl Engine {
                 self.make_devices();
                 self.hear();
                 // A device may be younger than the last announcement that was read.
-                self.look_up(|name| !of_before.contains(name));
+                self.look_up(|_| true);
                 if let Some(switch) = &*self.current.borrow() {
                     switch.set_bounds(&self.config.settings);
                     switch.note_config(&self.config.to_toml());
