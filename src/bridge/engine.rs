@@ -4,7 +4,7 @@
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
-//! is. Control thread; [`watch`] has threads of its own that listen.
+//! is. Control thread; `watch` has threads of its own that listen.
 
 mod backing;
 mod devices;
