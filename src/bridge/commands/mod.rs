@@ -4,7 +4,7 @@
 //! Registered once; each call asks for the switch of the moment. While there is none the answers are
 //! those of a daemon without bridges. What asks the kernel for more than a counter runs on a thread
 //! of its own and answers later, so that the control thread, and with it every other client, does not
-//! wait. The JSON shapes are the peer's where it has them; docs/json.md lists them all.
+//! wait. The JSON shapes are the peer's where it has them; src/unixctl/json.md lists them all.
 
 mod dpctl;
 mod dpif;

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use ovs_netlink::flow::FlowMsg;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::bridge::config::from_toml;
@@ -470,7 +471,11 @@ fn config_of(ports: &[Option<(bool, bool, Option<u16>)>]) -> Config {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("seeds"))),
+        ..ProptestConfig::default()
+    })]
 
     /// Whatever happens in whatever order: once the announcements are read and the configuration is
     /// applied, the datapath has the ports that are wanted and can be had, the snapshot says so, and what
