@@ -6,11 +6,57 @@
 //! (each counter has a slot per group of threads), so it may stand on the hot path; a counter is
 //! listed from the moment it first counts. Names are the peer's where the event is.
 //!
+//! `NAMES` lists them, so that each is known, at zero, before it first counts.
+//!
 //! Threads: any thread counts; the control thread calls [`tick`] every five seconds.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use ovs_netlink::tally::Tally;
 use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// Counters of this program; a test sees to it that there is such an event for each.
+const NAMES: [&str; 38] = [
+    "bridge_reconfigure",
+    "dpif_destroy",
+    "dpif_execute",
+    "dpif_execute_error",
+    "dpif_flow_del",
+    "dpif_flow_flush",
+    "dpif_flow_get",
+    "dpif_flow_put",
+    "dpif_flow_put_error",
+    "dpif_port_add",
+    "dpif_port_del",
+    "dumped_duplicate_flow",
+    "dumped_new_flow",
+    "flow_extract",
+    "handler_duplicate_upcall",
+    "mac_learning_evicted",
+    "mac_learning_expired",
+    "mac_learning_learned",
+    "mac_learning_moved",
+    "mac_learning_static_none_move",
+    "miniflow_extract_ipv4_pkt_len_error",
+    "miniflow_extract_ipv4_pkt_too_short",
+    "miniflow_extract_ipv6_pkt_len_error",
+    "miniflow_extract_ipv6_pkt_too_short",
+    "netlink_overflow",
+    "netlink_received",
+    "netlink_sent",
+    "rev_flow_table",
+    "rev_mac_learning",
+    "rev_reconfigure",
+    "revalidate_missed_dp_flow",
+    "revalidate_xlate",
+    "ukey_invalid_stat_reset",
+    "unixctl_received",
+    "unixctl_replied",
+    "upcall_action_unserved",
+    "upcall_flow_limit_hit",
+    "xlate_actions",
+];
 
 /// Time between two calls of [`tick`]; a slot of the averages.
 pub const TICK_MS: u64 = 5000;
@@ -18,6 +64,10 @@ const SLOTS_PER_MINUTE: usize = 12;
 const MINUTES: usize = 60;
 /// Slots of a counter: threads beyond share.
 const SHARDS: usize = 8;
+
+counter!(static NETLINK_SENT = "netlink_sent");
+counter!(static NETLINK_RECEIVED = "netlink_received");
+counter!(static NETLINK_OVERFLOW = "netlink_overflow");
 
 /// A counter; make one with [`counter!`](crate::coverage::counter).
 pub struct Counter {
@@ -121,26 +171,42 @@ impl Default for Average {
     }
 }
 
+/// Takes over what is counted where this module is not known.
+fn absorb() {
+    static TAKEN: Mutex<Option<Tally>> = Mutex::new(None);
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Tally::now();
+    let last = taken.replace(now).unwrap_or_default();
+    NETLINK_SENT.add(now.sent.saturating_sub(last.sent));
+    NETLINK_RECEIVED.add(now.received.saturating_sub(last.received));
+    NETLINK_OVERFLOW.add(now.overflows.saturating_sub(last.overflows));
+}
+
 /// Moves the averages on to `now_ms`; what was counted since the last call is spread over the
 /// slots that went by. Does nothing before a slot is over.
 pub fn tick(now_ms: u64) {
+    absorb();
     COVERAGE.lock().unwrap_or_else(PoisonError::into_inner).tick(now_ms);
 }
 
 /// The text of `coverage/show`.
 pub fn show() -> String {
+    absorb();
     COVERAGE.lock().unwrap_or_else(PoisonError::into_inner).show()
 }
 
 /// The total of the counter of that name, for `coverage/read-counter`.
 pub fn read(name: &str) -> Option<u64> {
+    absorb();
     let coverage = COVERAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let listed = coverage.counters.iter().find(|listed| listed.counter.name == name)?;
-    Some(listed.counter.total())
+    let listed = coverage.counters.iter().find(|listed| listed.counter.name == name);
+    let known = || NAMES.contains(&name).then_some(0);
+    listed.map(|listed| listed.counter.total()).or_else(known)
 }
 
 /// Names and totals of all counters, for metrics.
 pub fn totals() -> Vec<(&'static str, u64)> {
+    absorb();
     let coverage = COVERAGE.lock().unwrap_or_else(PoisonError::into_inner);
     coverage.counters.iter().map(|listed| (listed.counter.name, listed.counter.total())).collect()
 }
@@ -170,7 +236,8 @@ impl Coverage {
             self.hash()
         );
         let last_slot = (self.slot + SLOTS_PER_MINUTE * MINUTES - 1) % SLOTS_PER_MINUTE;
-        let mut never_hit = 0;
+        let unlisted = |name: &&&str| self.counters.iter().all(|at| at.counter.name != **name);
+        let mut never_hit = NAMES.iter().filter(unlisted).count();
         for Listed { counter, average } in &self.counters {
             let total = counter.total();
             if total == 0 {
@@ -283,13 +350,11 @@ mod tests {
         // util_xalloc                0.0/sec     0.000/sec        0.0000/sec   total: 950
         let show = coverage.show();
         let lines: Vec<&str> = show.lines().skip(1).collect();
-        assert_eq!(
-            lines,
-            [
-                "a_counter                 10.0/sec     0.833/sec        0.0139/sec   total: 50",
-                "1 events never hit"
-            ]
-        );
+        // One of the two here, and all of the others.
+        let never = format!("{} events never hit", NAMES.len() + 1);
+        let counted =
+            "a_counter                 10.0/sec     0.833/sec        0.0139/sec   total: 50";
+        assert_eq!(lines, [counted, never.as_str()]);
         assert!(show.starts_with(
             "Event coverage, avg rate over last: 5 seconds, last minute, last hour,  hash="
         ));
@@ -311,5 +376,36 @@ mod tests {
         threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
         assert_eq!(read("a_counter_of_many_threads"), Some(20_000));
         assert!(totals().contains(&("a_counter_of_many_threads", 20_000)));
+    }
+
+    /// The names in the sources, those of this file's tests left out.
+    fn names_in(dir: &std::path::Path, names: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).expect("sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                names_in(&path, names);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let code: String =
+                text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            for rest in code.split("counter!(").skip(1) {
+                let call = rest.split(')').next().unwrap_or_default();
+                names.extend(call.split('"').nth(1).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn counters_are_known_before_they_count() {
+        let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut names = std::collections::BTreeSet::new();
+        names_in(&src, &mut names);
+        for known in NAMES {
+            assert!(names.contains(known), "nothing counts {known}");
+        }
+        assert!(read("netlink_sent").is_some());
+        assert_eq!(read("no_such_counter"), None);
     }
 }

@@ -92,9 +92,16 @@ pub const SIGNALS_PENDING_MAX: usize = 8;
 /// for each trie: 1 KiB in all. Tables with more masks than this are rare and already slow.
 pub const CLASSIFIER_TRACKED_SUBTABLES: usize = 2048;
 
-/// Bytes of one message from the database server. A database of a hundred thousand ports is told
-/// in some 100 MiB at the beginning.
-pub const OVSDB_MESSAGE_BYTES_MAX: usize = 512 << 20;
+/// Bridges that a packet may be passed on to in a row. The peer's figure; no sensible set of bridges
+/// is deeper.
+pub const XLATE_DEPTH_MAX: usize = 64;
+
+/// Tables that one packet may be looked up in: the peer's figure.
+pub const XLATE_RESUBMITS_MAX: usize = 4096;
+
+/// Bytes of one message from the database server. A database of a quarter of a million ports is told
+/// in some 100 MiB at the beginning; its rows take some ten times as much memory.
+pub const OVSDB_MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes waiting to be sent to the database server; beyond it the server does not read any more and
 /// the connection is given up.

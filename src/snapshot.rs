@@ -218,6 +218,50 @@ impl Port {
     }
 }
 
+/// The bundles of a bridge in order, and by id.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Bundles {
+    list: Vec<Bundle>,
+    by_id: HashMap<BundleId, usize, foldhash::fast::RandomState>,
+}
+
+impl Bundles {
+    /// The bundle of this id.
+    pub fn get(&self, id: BundleId) -> Option<&Bundle> {
+        self.by_id.get(&id).and_then(|at| self.list.get(*at))
+    }
+}
+
+impl From<Vec<Bundle>> for Bundles {
+    fn from(list: Vec<Bundle>) -> Self {
+        let by_id = list.iter().enumerate().map(|(at, bundle)| (bundle.id, at)).collect();
+        Self { list, by_id }
+    }
+}
+
+impl FromIterator<Bundle> for Bundles {
+    fn from_iter<I: IntoIterator<Item = Bundle>>(bundles: I) -> Self {
+        bundles.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl std::ops::Deref for Bundles {
+    type Target = [Bundle];
+
+    fn deref(&self) -> &[Bundle] {
+        &self.list
+    }
+}
+
+impl<'a> IntoIterator for &'a Bundles {
+    type Item = &'a Bundle;
+    type IntoIter = std::slice::Iter<'a, Bundle>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
 /// A bridge as handlers see it.
 #[derive(Clone)]
 pub struct Bridge {
@@ -228,7 +272,7 @@ pub struct Bridge {
     /// Whether frames to 01:80:c2:00:00:0x are forwarded.
     pub forward_bpdu: bool,
     /// Bundles in the order in which floods leave.
-    pub bundles: Vec<Bundle>,
+    pub bundles: Bundles,
     /// Ports in ascending order of OpenFlow number.
     pub ports: Vec<Port>,
     /// Forwarding database, shared with earlier snapshots.
@@ -243,9 +287,20 @@ impl Bridge {
         self.ports.binary_search_by_key(&ofp, |port| port.ofp).ok().map(|i| &self.ports[i])
     }
 
-    /// The bundle of that name.
+    /// Whether packets are treated alike by both; databases and tables are the same then, not equal.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.name == other.name
+            && self.forward_bpdu == other.forward_bpdu
+            && self.bundles == other.bundles
+            && self.ports == other.ports
+            && Arc::ptr_eq(&self.fdb, &other.fdb)
+            && Arc::ptr_eq(&self.tables, &other.tables)
+    }
+
+    /// The bundle of that id.
     pub fn bundle(&self, id: BundleId) -> Option<&Bundle> {
-        self.bundles.iter().find(|bundle| bundle.id == id)
+        self.bundles.get(id)
     }
 }
 
@@ -253,21 +308,47 @@ impl Bridge {
 #[derive(Clone, Default)]
 pub struct Snapshot {
     bridges: Vec<Arc<Bridge>>,
-    by_odp: HashMap<OdpPort, (usize, usize), foldhash::fast::RandomState>,
+    by_odp: HashMap<OdpPort, Place, foldhash::fast::RandomState>,
+    /// The other ends of the patches that have two.
+    peers: HashMap<(BridgeId, OfPort), Place, foldhash::fast::RandomState>,
 }
+
+/// Indexes of a bridge and of a port of it.
+type Place = (usize, usize);
 
 impl Snapshot {
     /// A snapshot of these bridges.
     pub fn new(bridges: Vec<Arc<Bridge>>) -> Self {
         let mut by_odp = HashMap::default();
+        let mut patches: HashMap<&str, (Place, &str)> = HashMap::new();
         for (b, bridge) in bridges.iter().enumerate() {
             for (p, port) in bridge.ports.iter().enumerate() {
-                if let Some(odp) = port.odp() {
-                    by_odp.insert(odp, (b, p));
+                match &port.at {
+                    Attachment::Datapath(odp) => drop(by_odp.insert(*odp, (b, p))),
+                    Attachment::Patch(patch) => {
+                        patches.insert(&port.name, ((b, p), &patch.peer));
+                    }
                 }
             }
         }
-        Self { bridges, by_odp }
+        let mut peers = HashMap::default();
+        for (name, ((b, p), peer)) in &patches {
+            // Both name each other; a port that names itself leads nowhere.
+            if let Some((place, back)) = patches.get(peer)
+                && back == name
+                && peer != name
+            {
+                peers.insert((bridges[*b].id, bridges[*b].ports[*p].ofp), *place);
+            }
+        }
+        Self { bridges, by_odp, peers }
+    }
+
+    /// Bridge and port at the other end of a patch port, if there is one that names this one too.
+    pub fn patch_peer(&self, bridge: BridgeId, port: OfPort) -> Option<(&Arc<Bridge>, &Port)> {
+        let &(b, p) = self.peers.get(&(bridge, port))?;
+        let bridge = self.bridges.get(b)?;
+        Some((bridge, bridge.ports.get(p)?))
     }
 
     /// The bridges.
@@ -300,6 +381,9 @@ impl Snapshot {
             let Some(new) = next.bridge(old.id) else {
                 continue;
             };
+            if Arc::ptr_eq(old, new) {
+                continue;
+            }
             let carries = |bundle: &Bundle| (bundle.vlan_mode, bundle.vlan, bundle.trunks.clone());
             for bundle in &old.bundles {
                 let after = new.bundle(bundle.id);
@@ -320,8 +404,20 @@ impl Snapshot {
                     changes.push(Dep::Bridge(old.id));
                     changes.extend(old.ports.iter().filter_map(Port::odp).map(Dep::OdpPort));
                 }
+                Some(new) if Arc::ptr_eq(old, new) => {}
                 Some(new) => bridge_changes(old, new, &mut changes),
             }
+        }
+        let ends = |snapshot: &Self, end: &(BridgeId, OfPort)| {
+            snapshot.patch_peer(end.0, end.1).map(|(bridge, port)| (bridge.id, port.ofp))
+        };
+        for end in self.peers.keys() {
+            if ends(self, end) != ends(next, end) {
+                changes.push(Dep::Patch(end.0, end.1));
+            }
+        }
+        for end in next.peers.keys().filter(|end| !self.peers.contains_key(end)) {
+            changes.push(Dep::Patch(end.0, end.1));
         }
         for new in next.bridges.iter().filter(|new| self.bridge(new.id).is_none()) {
             changes.extend(new.ports.iter().filter_map(Port::odp).map(Dep::OdpPort));
@@ -331,7 +427,7 @@ impl Snapshot {
 }
 
 fn bridge_changes(old: &Bridge, new: &Bridge, changes: &mut Vec<Dep>) {
-    if old.forward_bpdu != new.forward_bpdu {
+    if old.forward_bpdu != new.forward_bpdu || !Arc::ptr_eq(&old.tables, &new.tables) {
         changes.push(Dep::Bridge(old.id));
     }
     let mut flooded = VlanSet::EMPTY;
@@ -389,6 +485,8 @@ pub enum Dep {
     Rule(BridgeId, RuleId),
     /// Which rules a table has, as far as the lookup read.
     Table(BridgeId, TableId),
+    /// What is at the other end of a patch port.
+    Patch(BridgeId, OfPort),
 }
 
 impl Dep {
@@ -408,6 +506,7 @@ impl Dep {
             }
             Self::Rule(bridge, rule) => (7, bridge.0, rule.0),
             Self::Table(bridge, table) => (8, bridge.0, u64::from(table.0)),
+            Self::Patch(bridge, port) => (9, bridge.0, u64::from(port.0)),
         };
         // Multiplications by odd constants keep every input bit; the rotation mixes them down.
         (value ^ (u64::from(scope) << 32) ^ kind)

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ovs_netlink::RecvRing;
-use rovs::bridge::reconcile::{Device, Reconciler};
+use rovs::bridge::reconcile::Reconciler;
 use rovs::bridge::switch::Switch;
 use rovs::datapath::fake::FakeKernel;
 use rovs::datapath::{Datapath, RecvError, SendError, UpcallPort};
 use rovs::flow::EthAddr;
 use rovs::l2::fdb::FdbKey;
+use rovs::netdev::{HostDevices, LinkTable};
 use rovs::odp::ufid::UfidHasher;
 use rovs::revalidate::Revalidator;
 use rovs::snapshot::Dep;
@@ -64,13 +65,9 @@ fn world() -> World {
     let datapath: Arc<dyn Datapath> = Arc::new(kernel.open("ovs-system", true).unwrap());
     let hasher = UfidHasher::new([7; 16]);
     let switch = Switch::open(datapath.clone(), &config.settings, hasher).unwrap();
-    let devices: Vec<Device> = kernel
-        .devices()
-        .into_iter()
-        .map(|d| Device { name: d.name, mac: EthAddr(d.mac), running: d.up })
-        .collect();
+    let links = LinkTable::of(kernel.links().unwrap());
     let applied =
-        Reconciler::default().apply(&config, &*datapath, &devices, &mut Vec::new()).unwrap();
+        Reconciler::default().apply(&config, &*datapath, &links, &mut Vec::new()).unwrap();
     switch.configure(applied.0, Vec::new());
     switch.udpif.limit.set(1_000_000);
     let port = datapath.open_handlers(1).unwrap().pop();

@@ -163,6 +163,10 @@ fn mistakes_of_the_operator_end_with_1_in_the_peers_words() {
         (&["--dpdk"], "Using --dpdk to configure DPDK is not supported."),
         (&["--mlockall=3"], "option '--mlockall' doesn't allow an argument"),
         (&["--syslog-method=x"], "unsupported syslog method 'x'"),
+        (&["--enable-dummy=x", "--nosuch"], "x: unknown dummy level"),
+        (&["--syslog-target=192.0.2.1:514", "--nosuch"], "unrecognized option '--nosuch'"),
+        (&["--dummy-numa"], "option '--dummy-numa' requires an argument"),
+        (&["--ssl-protocols"], "option '--ssl-protocols' requires an argument"),
     ] {
         let want = format!("ovs-vswitchd: {want}\n");
         assert_eq!(place.run(args), (Some(1), String::new(), want), "{args:?}");
@@ -171,7 +175,120 @@ fn mistakes_of_the_operator_end_with_1_in_the_peers_words() {
     let want =
         format!("ovs-vswitchd: {at}/no/such.tmp: create failed (No such file or directory)\n");
     assert_eq!((code, error), (Some(1), want));
+    // A log file that cannot be had is no start; what the log says of it is all that is said.
+    for more in [&[][..], &["--detach"], &["--detach", "--monitor"]] {
+        let mut args = vec!["-vPATTERN:console:%c|%p|%m", "--log-file=/no/such/x.log"];
+        args.extend(more);
+        let want =
+            "vlog|WARN|failed to open /no/such/x.log for logging: No such file or directory\n";
+        assert_eq!(place.run(&args), (Some(1), String::new(), want.to_owned()), "{more:?}");
+    }
     assert_eq!(place.names(), [""; 0]);
+}
+
+/// What `ovs-ctl` and other starters pass, all in one line.
+#[test]
+fn the_options_of_starters_are_taken() {
+    let place = Place::new();
+    let running = place.start(&[
+        "unix:/no/such/db.sock",
+        "-vsyslog:err",
+        "-vfile:info",
+        "--mlockall",
+        "--no-chdir",
+        "--no-self-confinement",
+        "--overwrite-pidfile",
+        "--enable-dummy=override",
+        "--disable-system",
+        "--disable-system-route",
+        "--private-key=key.pem",
+        "--certificate=cert.pem",
+        "--ca-cert=ca.pem",
+        "--peer-ca-cert=peer.pem",
+        "--bootstrap-ca-cert=boot.pem",
+        "--ssl-protocols=TLSv1.2",
+        "--ssl-ciphers=HIGH:!aNULL:!MD5",
+    ]);
+    let pid = running.child.id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("a line");
+    if nix::unistd::geteuid().is_root() {
+        assert_ne!(locked.trim(), "0 kB", "--mlockall");
+    }
+    // --no-chdir concerns --detach only; in the foreground it stays where it was anyway.
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).expect("a directory");
+    assert_eq!(cwd, place.dir.path().canonicalize().expect("a path"));
+}
+
+/// The second daemon of `--overwrite-pidfile` takes the name; the first keeps running.
+#[test]
+fn a_pidfile_is_overwritten_on_demand() {
+    let place = Place::new();
+    let first = place.start(&[]);
+    let mut command = place.daemon(&["--pidfile", "--overwrite-pidfile", "-vconsole:off"]);
+    let second = Running { child: command.spawn().expect("a start") };
+    let number = second.child.id() as i32;
+    wait_for("the new pidfile", || place.pid() == Some(number));
+    assert!(is_alive(first.child.id() as i32));
+}
+
+/// `--user` leaves a process that can do its work and nothing else.
+#[test]
+fn another_user_keeps_the_capabilities_of_a_switch_only() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: --user cannot be tried");
+        return;
+    }
+    let place = Place::new();
+    // The daemon makes its socket as that user.
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(place.dir.path(), std::fs::Permissions::from_mode(0o777))
+        .expect("permissions");
+    let running = place.start(&["--user=nobody"]);
+    let pid = running.child.id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let nobody = nix::unistd::User::from_name("nobody").expect("users").expect("nobody").uid;
+    assert_eq!(field("Uid:"), vec![nobody.to_string(); 4].join(" "));
+    assert_eq!(field("Groups:"), "");
+    // CAP_NET_BIND_SERVICE 10, NET_BROADCAST 11, NET_ADMIN 12, NET_RAW 13, IPC_LOCK 14.
+    let kept = u64::from_str_radix(&field("CapEff:"), 16).expect("a number");
+    assert_eq!(kept & !0x7c00, 0, "{kept:x}");
+    assert_ne!(kept & (1 << 12), 0, "CAP_NET_ADMIN: {kept:x}");
+    assert_eq!(field("CapBnd:"), "0".repeat(16));
+}
+
+/// In a unit of `Type=notify` systemd learns when it is ready and when it goes.
+#[test]
+fn a_service_manager_is_told() {
+    let place = Place::new();
+    let manager = std::os::unix::net::UnixDatagram::bind(place.path("notify")).expect("a socket");
+    manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let state = || {
+        let mut bytes = [0; 200];
+        let length = manager.recv(&mut bytes).expect("a state");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    std::fs::write(place.path("bridge.toml"), "").expect("a file");
+    let file = place.path("bridge.toml").display().to_string();
+    let mut command = place.daemon(&[
+        "--pidfile",
+        "-vconsole:off",
+        "--enable-dummy=override",
+        "--standalone",
+        &file,
+    ]);
+    let mut running = Running {
+        child: command.env("NOTIFY_SOCKET", place.path("notify")).spawn().expect("a start"),
+    };
+    let pid = running.child.id();
+    assert_eq!(state(), format!("READY=1\nMAINPID={pid}"));
+    assert_eq!(place.ask("exit", &[]), Ok(String::new()));
+    assert_eq!(state(), "STOPPING=1");
+    assert!(running.end().success());
 }
 
 #[test]
@@ -240,7 +357,7 @@ fn stock_appctl_is_answered() {
 #[test]
 fn the_log_file_is_rotated() {
     let place = Place::new();
-    let _running = place.start(&["-vPATTERN:file:%c|%p|%m"]);
+    let _running = place.start(&["-vPATTERN:file:%c|%p|%m", "--standalone=/dev/null"]);
     std::fs::rename(place.path("ovs-vswitchd.log"), place.path("old")).expect("rename");
     assert_eq!(place.ask("vlog/reopen", &[]), Ok(String::new()));
     let at = place.path("ovs-vswitchd.log").display().to_string();
@@ -335,7 +452,7 @@ fn detached_it_is_ready_when_the_prompt_returns() {
         "--unixctl=x.ctl",
         "-vconsole:off",
         "--log-file",
-        "unix:/db",
+        "--standalone=/dev/null",
     ];
     let (code, out, error) = place.run(&args);
     assert_eq!((code, out, error), (Some(0), String::new(), String::new()));
@@ -382,6 +499,7 @@ fn a_start_that_fails_fails_for_the_caller_too() {
 fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
     let place = Place::new();
     let args = ["--detach", "--monitor", "--pidfile", "--log-file", "--no-chdir", "-vconsole:off"];
+    let args = [&args[..], &["--standalone=/dev/null"]].concat();
     assert_eq!(place.run(&args).0, Some(0));
     let _detached = Detached(&place);
     let first = place.pid().expect("a number");
@@ -417,4 +535,24 @@ fn the_monitor_restarts_what_crashed_and_ends_with_what_ended() {
     ] {
         assert!(log.contains(&line), "{line} in {log}");
     }
+}
+
+/// The monitor can be ended alone; the daemon works on, as the peer's does.
+#[test]
+fn a_monitor_ends_at_a_signal() {
+    let place = Place::new();
+    assert_eq!(
+        place
+            .run(&["--detach", "--monitor", "--pidfile", "-vconsole:off", "--standalone=/dev/null"])
+            .0,
+        Some(0)
+    );
+    let _detached = Detached(&place);
+    let pid = place.pid().expect("a number");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, rest) = stat.rsplit_once(") ").expect("its fields");
+    let monitor: i32 = rest.split(' ').nth(1).expect("a parent").parse().expect("a number");
+    kill(monitor, nix::sys::signal::Signal::SIGTERM);
+    wait_for("the monitor's end", || !is_alive(monitor));
+    assert!(place.ask("version", &[]).is_ok());
 }

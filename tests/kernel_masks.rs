@@ -40,7 +40,21 @@ fn setups() -> Vec<(&'static str, Setup)> {
                 Port::access("v3", 10),
             ),
         ),
+        ("patch", patched()),
     ]
+}
+
+/// Two bridges and a patch, which is an access port of VLAN 10 on the second: `v3` is behind it.
+fn patched() -> Setup {
+    let mut setup =
+        Setup::one(vec![Port::new("v1"), Port::access("v2", 10), Port::patch("p0", "p1")]);
+    let mut second = setup.bridges[0].clone();
+    second.name = "br1".into();
+    second.mac = Some("02:00:00:00:00:fe");
+    let patch = Port { tag: Some(10), ..Port::patch("p1", "p0") };
+    second.ports = vec![patch, Port::access("v3", 10)];
+    setup.bridges.push(second);
+    setup.with("max-idle", 120_000)
 }
 
 /// What the datapath holds after the frames: a line a flow, each with the frame's name.
@@ -172,6 +186,12 @@ fn masks_of_a_native_untagged_port() {
 #[ignore = "needs the lab"]
 fn masks_of_a_native_tagged_port() {
     compare("native-tagged");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_across_a_patch() {
+    compare("patch");
 }
 
 // Needs no lab: what the comparison rests on.

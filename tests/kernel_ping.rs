@@ -2,15 +2,33 @@
 
 mod kernel;
 
+use std::time::Duration;
+
 use kernel::bridge::{Port, Setup};
 use kernel::daemon::{Daemon, DpStats, dp_stats};
 use kernel::netns::Host;
 use kernel::ping::ping;
 use kernel::{enter, flows, run};
 
-/// 100 pings of each family at 10 ms between fresh hosts: what the datapath counted for them.
-fn hundred_pings(mut daemon: Daemon) -> DpStats {
+/// How long after its addresses came a host still reports its multicast groups (33:33:00:00:00:16):
+/// twice at random moments of a second each (RFC 3810, unsolicited reports).
+const REPORTS: Duration = Duration::from_secs(3);
+
+/// 100 pings of each family at 10 ms between fresh hosts: what the datapath counted for them, and how
+/// many came up although the packet before had asked for the same flow: in a lab that stands still
+/// for longer than 10 ms the second ping is there before the first is answered.
+fn hundred_pings(mut daemon: Daemon) -> (DpStats, u64) {
     let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
+    for host in &hosts {
+        // Five seconds after the first packet hosts look after each other (unicast ARP, ND): a slow
+        // lab would see that, a quick one would not.
+        for family in ["ipv4", "ipv6"] {
+            let delay = format!("net.{family}.neigh.eth0.delay_first_probe_time=60");
+            host.exec(&["sysctl", "-qw", &delay]);
+        }
+    }
+    // The stock daemon takes so long to start that it never sees the reports; ours does.
+    std::thread::sleep(REPORTS);
     daemon.start(&Setup::one(hosts.iter().map(|h| Port::new(&h.port)).collect()));
     let before = dp_stats();
     for target in [hosts[1].ipv4(), hosts[1].ipv6()] {
@@ -19,19 +37,27 @@ fn hundred_pings(mut daemon: Daemon) -> DpStats {
     }
     let after = dp_stats();
     assert_eq!(after.lost, 0, "upcalls were lost");
-    DpStats { missed: after.missed - before.missed, hit: after.hit - before.hit, ..after }
+    let duplicates = match &daemon {
+        Daemon::Peer(_) => 0,
+        Daemon::Ours(_) => daemon.json("upcall/show")["duplicates"].as_u64().expect("a count"),
+    };
+    let missed = after.missed - before.missed;
+    (DpStats { missed, hit: after.hit - before.hit, ..after }, duplicates)
 }
 
 #[test]
 #[ignore = "needs the lab"]
 fn hundred_pings_cost_no_more_upcalls_than_the_peer() {
     enter();
-    let peer = hundred_pings(Daemon::peer());
-    let ours = hundred_pings(Daemon::ours());
-    println!("peer: {peer:?}\nours: {ours:?}");
+    let (peer, _) = hundred_pings(Daemon::peer());
+    let (ours, twice) = hundred_pings(Daemon::ours());
+    println!("peer: {peer:?}\nours: {ours:?}, {twice} twice");
     assert!(ours.hit >= 390, "the kernel forwarded only {} packets", ours.hit);
-    // Router solicitations and the like come at times of their own.
-    assert!(ours.missed <= peer.missed + 4, "{} misses, the peer had {}", ours.missed, peer.missed);
+    let (missed, most) = (ours.missed - twice, peer.missed);
+    assert!(
+        missed <= most,
+        "{missed} misses and {twice} while a flow was made, the peer had {most}"
+    );
 }
 
 #[test]

@@ -140,14 +140,16 @@ fn run_storm(mut daemon: Daemon) -> Outcome {
     })
 }
 
+/// Of all questions: one without an answer took as long as the asker waits, at least.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    let at = (QUESTIONS as usize * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).copied().unwrap_or(PATIENCE)
 }
 
 fn report(who: &str, o: &Outcome) {
+    let times = percentile(&o.storm, 99).as_secs_f64() / percentile(&o.quiet, 99).as_secs_f64();
     println!(
-        "{who}: sent {}, up {}, lost {}; quiet: {} answered, p50 {:?} p99 {:?}; storm: {} answered, p50 {:?} p99 {:?}",
+        "{who}: sent {}, up {}, lost {}; quiet: {} answered, p50 {:?} p99 {:?}; storm: {} answered, p50 {:?} p99 {:?}, {times:.1} times quiet",
         o.sent,
         o.missed,
         o.lost,
@@ -181,10 +183,13 @@ fn a_quiet_neighbour_is_answered_in_the_storm() {
         return;
     }
     assert_eq!(ours.storm.len(), QUESTIONS as usize, "the neighbour's first packets got lost");
-    assert!(
-        percentile(&ours.storm, 99) <= percentile(&peer.storm, 99),
-        "the neighbour waits longer than with the peer"
-    );
+    // A clock says nothing in a lab that others load; beside the peer in the same lab it does.
+    for percent in [50, 99] {
+        assert!(
+            percentile(&ours.storm, percent) * 2 <= percentile(&peer.storm, percent),
+            "the neighbour waits more than half as long as with the peer (p{percent})"
+        );
+    }
     // Whatever did not get an answer is on the account of the port that stormed.
     let account = |port: &str, key: &str| -> u64 {
         ours.ports

@@ -492,6 +492,34 @@ fn a_schema_that_is_converted_under_us() {
     lab.kill();
 }
 
+#[test]
+fn a_cluster_of_one_lets_us_resume() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut lab = Lab { dir, server: None, args: Vec::new() };
+    let raft = format!("unix:{}", lab.text("raft"));
+    run("ovsdb-tool", &["create-cluster", &lab.text("conf.db"), SCHEMA, &raft]);
+    lab.start();
+    // The server remembers what was done only as far as that is less than all there is.
+    let mut args = vec!["init".to_owned()];
+    args.extend((0..20).flat_map(|n| ["--".into(), "add-br".into(), format!("br{n}")]));
+    lab.vsctl(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    lab.vsctl(&["set", "bridge", "br0", "other_config:k=none"]);
+    let mut user = lab.client();
+    user.connected();
+    for round in 0..3 {
+        run("ovs-appctl", &["-t", &lab.text("ctl"), "ovsdb-server/reconnect"]);
+        while user.event() != Event::Disconnected {}
+        lab.vsctl(&["set", "bridge", "br0", &format!("other_config:k={round}")]);
+        user.until(|client| {
+            let br0 = client.replica().rows(Table::Bridge).find(|row| row.string("name") == "br0");
+            let value = br0.and_then(|br0| br0.key("other_config", "k"));
+            value == Some(round.to_string().as_str())
+        });
+        assert_eq!(user.names(Table::Bridge).len(), 20);
+    }
+    lab.kill();
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -4,14 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rovs::bridge::reconcile::{Device, Reconciler};
+use rovs::bridge::reconcile::Reconciler;
 use rovs::bridge::switch::Switch;
 use rovs::datapath::fake::FakeKernel;
+use rovs::datapath::recording::Recording;
 use rovs::datapath::{Datapath, DumpDetail, FlowOp};
 use rovs::flow::EthAddr;
+use rovs::l2::fdb::FdbKey;
+use rovs::netdev::{HostDevices, LinkTable};
 use rovs::odp::ufid::UfidHasher;
 use rovs::snapshot::Snapshot;
 use rovs::standalone;
+use rovs::tool::replay::replay;
 
 /// A switch over a fake kernel, with the devices that its configuration names.
 struct World {
@@ -19,14 +23,6 @@ struct World {
     reconciler: Reconciler,
     switch: Option<Switch>,
     config: rovs::bridge::config::Config,
-}
-
-fn devices(kernel: &FakeKernel) -> Vec<Device> {
-    kernel
-        .devices()
-        .into_iter()
-        .map(|device| Device { name: device.name, mac: EthAddr(device.mac), running: device.up })
-        .collect()
 }
 
 impl World {
@@ -48,6 +44,7 @@ impl World {
         let datapath: Arc<dyn Datapath> = Arc::new(self.kernel.open("ovs-system", true).unwrap());
         let ufids = UfidHasher::new([7; 16]);
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, ufids).unwrap();
+        self.reconciler.forget_ports();
         let snapshot = self.reconcile(&*datapath);
         let adopted = switch.start(snapshot).unwrap();
         for bridge in self.config.bridges.keys() {
@@ -59,9 +56,9 @@ impl World {
 
     fn reconcile(&mut self, datapath: &dyn Datapath) -> Snapshot {
         let mut changes = Vec::new();
-        let devices = devices(&self.kernel);
+        let links = LinkTable::of(self.kernel.links().unwrap());
         let (snapshot, report) =
-            self.reconciler.apply(&self.config, datapath, &devices, &mut changes).unwrap();
+            self.reconciler.apply(&self.config, datapath, &links, &mut changes).unwrap();
         assert_eq!(report.missing, []);
         snapshot
     }
@@ -291,6 +288,48 @@ fn a_restart_adopts_flows_of_packets_with_two_tags() {
         assert_eq!(world.expect("b", 1), [double_tagged(2, 1, 7)], "{what}");
         assert_eq!((world.kernel.sent("c").len(), world.missed()), (0, missed), "{what}");
     }
+}
+
+#[test]
+fn what_counters_taught_is_in_a_recording() {
+    let world = World::new(THREE);
+    let switch = world.switch();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.pcap");
+    switch.note_config(THREE);
+    let snapshot = switch.udpif.snapshot.load_full();
+    switch.record(&file, &snapshot).unwrap();
+    let fdb = &snapshot.bridges()[0].fdb;
+    let key = FdbKey { vlan: 0, mac: EthAddr([2, 0, 0, 0, 0, 1]) };
+    let place = || fdb.lookup(key, rovs::upcall::now_ms());
+    let pause = || std::thread::sleep(Duration::from_millis(30));
+
+    // 1 is behind a, then behind b, then the kernel's own traffic shows it behind a again.
+    world.kernel.inject("a", &udp(9, 1, 1));
+    world.expect("b", 1);
+    let behind_a = place();
+    pause();
+    world.kernel.inject("b", &udp(9, 1, 1));
+    assert!(eventually(|| place() != behind_a));
+    pause();
+    let missed = world.missed();
+    let back = || {
+        world.kernel.inject("a", &udp(9, 1, 1));
+        switch.udpif.changes.kick();
+        place() == behind_a
+    };
+    assert!(eventually(back));
+    assert_eq!(world.missed(), missed, "an upcall taught it");
+    world.kernel.sent("a");
+    world.kernel.inject("c", &udp(1, 3, 1));
+    world.expect("a", 1);
+    let summary = switch.stop_recording().unwrap();
+    assert_eq!(summary.left_out, 0);
+
+    let recording = Recording::parse(std::fs::read(&file).unwrap()).unwrap();
+    let outcome = replay(recording, None, |_| ()).unwrap();
+    assert!(outcome.is_well(), "{:#?}", outcome.differences);
+    assert_eq!(outcome.comparison.puts, 3);
 }
 
 #[test]

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use ovs_netlink::RecvRing;
 use proptest::prelude::*;
-use rovs::bridge::reconcile::{Device, Reconciler};
+use rovs::bridge::reconcile::Reconciler;
 use rovs::bridge::switch::Switch;
 use rovs::datapath::chaos::{Chaos, ChaosDatapath, Plan};
 use rovs::datapath::fake::FakeKernel;
 use rovs::datapath::{Datapath, DumpDetail, FlowOp, RecvError, SendError, UpcallPort};
-use rovs::flow::{EthAddr, Flow, FlowWildcards};
+use rovs::flow::{Flow, FlowWildcards};
+use rovs::netdev::{HostDevices, LinkTable};
 use rovs::odp::key::OdpKey;
 use rovs::odp::mask::mask_to_wildcards;
 use rovs::odp::ufid::UfidHasher;
@@ -134,15 +135,12 @@ impl World {
 
     fn configure(&mut self, n: usize) {
         let config = standalone::parse(CONFIGS[n]).unwrap();
-        let device = |d: rovs::datapath::fake::FakeDevice| Device {
-            name: d.name,
-            mac: EthAddr(d.mac),
-            running: d.up,
-        };
-        let devices: Vec<Device> = self.kernel.devices().into_iter().map(device).collect();
+        let links = LinkTable::of(self.kernel.links().unwrap());
+        // Others take ports away meanwhile.
+        self.reconciler.forget_ports();
         let mut changes = Vec::new();
         // A fault leaves the earlier configuration in force, as in the daemon.
-        let applied = self.reconciler.apply(&config, &*self.faulty, &devices, &mut changes);
+        let applied = self.reconciler.apply(&config, &*self.faulty, &links, &mut changes);
         if let Ok((snapshot, _)) = applied {
             self.switch.configure(snapshot, changes);
         } else if !changes.is_empty() {

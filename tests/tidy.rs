@@ -316,6 +316,29 @@ fn files_have_names_that_say_something_and_begin_with_what_they_are() {
 }
 
 #[test]
+fn the_top_level_is_what_a_visitor_expects() {
+    const TOP: [&str; 10] = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "ci",
+        "netlink",
+        "src",
+        "tests",
+    ];
+    let entries = fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("the source tree");
+    let odd: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        // `target` is Cargo's, where nobody told it of another place.
+        .filter(|name| !name.starts_with('.') && name != "target" && !TOP.contains(&name.as_str()))
+        .collect();
+    fail_if_any("files and folders at the top that do not belong there", &odd);
+}
+
+#[test]
 fn the_checks_find_what_they_look_for() {
     let code =
         strip("use crate::{flow::Flow, odp};\nlet x = crate::xlate::run(); // crate::upcall\n");

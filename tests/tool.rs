@@ -99,8 +99,8 @@ fn switch(registry: &Registry) {
             json!({"port": port, "name": name, "type": kind, "rx_packets": 10, "tx_packets": 20,
                    "rx_bytes": 1000, "tx_bytes": 2000, "rx_dropped": 1, "tx_dropped": 2})
         };
-        Ok(json!({"name": "system@ovs-system", "ports": [
-            port(0, "ovs-system", "internal"), port(2, "veth0", "system")]}))
+        Ok(json!({"system@ovs-system": {"ports": [
+            port(0, "ovs-system", "internal"), port(2, "veth0", "system")]}}))
     });
     registry.register("record/start", "", 1..=1, |call| match call.arg(0) {
         Some(file) if file.starts_with('/') => Ok(()),

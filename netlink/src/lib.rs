@@ -50,6 +50,7 @@ pub mod packet;
 pub mod ring;
 pub mod socket;
 mod sys;
+pub mod tally;
 pub mod tunnel;
 pub mod uapi;
 pub mod vport;

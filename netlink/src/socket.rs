@@ -31,7 +31,7 @@ use crate::ack::Ack;
 use crate::error::{Error, RecvError};
 use crate::msg::{Message, Messages, MsgBuf, MsgError, MsgFlags, NLMSG_MIN_TYPE, NLMSG_OVERRUN};
 use crate::ring::RecvRing;
-use crate::sys;
+use crate::{sys, tally};
 
 pub use self::dump::{Dump, DumpBatch};
 
@@ -413,7 +413,8 @@ impl Socket {
         self.rx.resize(RX_BYTES, 0);
         loop {
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-            match retry(|| self.inner.recv(&mut &mut self.rx[..], flags)) {
+            let received = retry(|| self.inner.recv(&mut &mut self.rx[..], flags));
+            match tally::received(received, |_| 1) {
                 Ok(len) if len > self.rx.len() => return Err(RecvError::Truncated { len }),
                 Ok(len) => return Ok(Some(len)),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {

@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::monitor::Listener;
+use crate::tally;
 
 /// `SO_MEMINFO`: nine 32-bit words about a socket's memory, `SK_MEMINFO_*` of `sock_diag.h`.
 const MEMINFO_WORDS: usize = 9;
@@ -87,7 +88,7 @@ pub(crate) fn recvmmsg(
             ptr::null_mut(),
         )
     };
-    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    tally::received(usize::try_from(got).map_err(|_| io::Error::last_os_error()), |&got| got)
 }
 
 /// Sends the concatenation of `parts` as one datagram.
@@ -100,7 +101,7 @@ pub(crate) fn sendmsg(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<u
     // SAFETY: `header` points to `parts.len()` iovecs over memory borrowed for the whole call; name
     // and control are null.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &header, 0) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    tally::sent(usize::try_from(sent).map_err(|_| io::Error::last_os_error()))
 }
 
 /// Waits until the socket is readable or has an error to report; false when `timeout` ran out.

@@ -1,6 +1,6 @@
 //! The daemon: everything of the process from [`rovs::daemon`], the switch from the library.
 
-use rovs::daemon::{Control, Event, Exit, Fatal, Startup};
+use rovs::daemon::{Control, Exit, Fatal, Startup};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -10,17 +10,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The switch: standalone if a file is given. The database comes later; without one of the two
-/// there is nothing to do but to wait for the end.
+/// The switch: as a file describes it if one is given, else as the database does.
 async fn switch(control: Control) -> Result<(), Fatal> {
     if let Some(file) = control.options().standalone.clone() {
         return rovs::standalone::run::run(control, file).await;
     }
-    control.ready();
-    loop {
-        match control.event().await {
-            Event::End(_) => return Ok(()),
-            Event::Reload => {}
-        }
-    }
+    let remote = control.options().database(control.dirs());
+    rovs::database::run::run(control, remote).await
 }

@@ -161,3 +161,16 @@ pub struct InterfaceConfig {
     /// Options of a dummy.
     pub options: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+pub(super) use tests::from_toml;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration from the text that standalone mode reads.
+    pub fn from_toml(text: &str) -> Config {
+        crate::standalone::parse(text).expect("a configuration")
+    }
+}

@@ -3,32 +3,43 @@
 //! What always holds: a configuration is made true as far as it can be, and what could not be had is in
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
-//! without bridges there is no datapath. Control thread.
+//! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
+//! is. Control thread; `watch` has threads of its own that listen.
 
 mod backing;
+mod devices;
+mod outcome;
 mod watch;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::backing::{Backing, Carried};
-use self::watch::PortWatch;
-use super::commands::Current;
-use super::config::{BridgeConfig, Config, InterfaceConfig};
-use super::reconcile::{Device, Missing, Reconciler, bridge_mac};
-use super::switch::Switch;
-use crate::datapath::{DpError, DpErrorKind, OdpPort};
-use crate::flow::EthAddr;
-use crate::netdev::{HostDevices, KernelDevices, LinkTable};
-use crate::odp::ufid::UfidHasher;
-use crate::ofproto::OfPort;
-use crate::snapshot::Snapshot;
+use tokio::sync::Notify;
 
-/// Name of the datapath that all bridges share, as the peer has it.
+use self::backing::{Backing, Carried};
+use self::devices::{Tuning, bridge_mac};
+pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
+use self::watch::Feed;
+use super::commands::Current;
+use super::config::{Config, InterfaceKind};
+use super::reconcile::{Reconciler, Report, interfaces};
+use super::switch::Switch;
+use crate::coverage::counter;
+use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
+use crate::flow::EthAddr;
+use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
+use crate::odp::ufid::UfidHasher;
+
+counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
+
+/// Name of the kernel's datapath that all bridges share, as the peer has it.
 const DATAPATH: &str = "ovs-system";
+
+/// Devices asked for one by one; for more of them all are listed.
+const LOOKUPS_MAX: usize = 16;
 
 /// Which datapaths are dummies, which exist in this process only (`--enable-dummy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,57 +66,39 @@ pub struct EngineOptions {
     pub no_system: bool,
 }
 
-/// What came of a configuration.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Outcome {
-    /// Why there is no datapath at the moment.
-    pub failure: Option<String>,
-    /// Bridges by name.
-    pub bridges: BTreeMap<String, BridgeOutcome>,
-}
+/// A datapath and the devices that can be its ports.
+type Opened = (Arc<dyn Datapath>, Arc<dyn HostDevices>);
 
-/// What came of a bridge.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct BridgeOutcome {
-    /// Why it does not forward.
-    pub error: Option<String>,
-    /// Its datapath id.
-    pub datapath_id: u64,
-    /// `datapath_version`.
-    pub datapath_version: String,
-    /// Its interfaces by name, the local one among them; a text is that of `Interface.error`.
-    pub interfaces: BTreeMap<String, Result<InterfaceOutcome, String>>,
-}
-
-/// An interface that could be had.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct InterfaceOutcome {
-    /// OpenFlow number.
-    pub ofport: OfPort,
-    /// Datapath number; patch ports have none.
-    pub odp: Option<OdpPort>,
-}
+/// Opens a datapath.
+type Opener = Box<dyn Fn(&Backing) -> Result<Opened, DpError>>;
 
 /// See the module's page.
 pub struct Engine {
     /// The recording is taken by the first datapath that is opened.
     options: EngineOptions,
+    opener: Opener,
     /// What carries the bridges.
     backing: Option<Backing>,
     /// Bridges that nothing carries, and why.
     refused: BTreeMap<String, String>,
-    host: Arc<dyn HostDevices>,
     config: Config,
+    /// Names of all interfaces that are configured.
+    names: BTreeSet<String>,
     current: Current,
+    host: Arc<dyn HostDevices>,
     reconciler: Reconciler,
-    devices: Vec<Device>,
     links: LinkTable,
-    /// Woken when the datapath's ports were changed.
-    port_watch: PortWatch,
+    tuning: Tuning,
+    /// Rung when there is something to hear.
+    bell: Arc<Notify>,
+    links_heard: Option<Feed<LinkEvent>>,
+    ports_heard: Option<Feed<PortEvent>>,
+    /// Something was noticed that [`Engine::refresh`] has not looked into yet.
+    is_stale: bool,
     ufids: UfidHasher,
     machine_id: String,
     /// What is missing and why, so that each is logged once.
-    missing: BTreeMap<String, String>,
+    missing: BTreeMap<(String, String), String>,
     /// The CPUs that upcalls were last directed by.
     cpus: (String, usize),
     /// The last failure of the datapath as a whole.
@@ -116,18 +109,28 @@ pub struct Engine {
 impl Engine {
     /// An engine that has nothing to do yet.
     pub fn new(options: EngineOptions) -> Self {
+        Self::with_opener(options, Box::new(|backing| Ok((backing.open()?, backing.host()))))
+    }
+
+    /// One over other datapaths than those of this machine.
+    fn with_opener(options: EngineOptions, opener: Opener) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             options,
+            opener,
             backing: None,
             refused: BTreeMap::new(),
-            host: Arc::new(KernelDevices),
             config: Config::default(),
+            names: BTreeSet::new(),
             current: Rc::new(RefCell::new(None)),
+            host: Arc::new(KernelDevices),
             reconciler: Reconciler::default(),
-            devices: Vec::new(),
             links: LinkTable::default(),
-            port_watch: PortWatch::default(),
+            tuning: Tuning::default(),
+            bell: Arc::default(),
+            links_heard: None,
+            ports_heard: None,
+            is_stale: false,
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
             machine_id: read("/etc/machine-id"),
             missing: BTreeMap::new(),
@@ -152,51 +155,79 @@ impl Engine {
         &self.outcome
     }
 
-    /// The device of this name, as it was last seen.
-    pub fn link(&self, name: &str) -> Option<&crate::netdev::Link> {
+    /// The device of this name, as it was last seen. Its counters are those of the last
+    /// [`Engine::refresh_stats`].
+    pub fn link(&self, name: &str) -> Option<&Link> {
         self.links.by_name(name)
     }
 
-    /// Has the counters of [`Engine::link`] read.
+    /// Has the counters of [`Engine::link`] read, all at once.
     pub fn refresh_stats(&mut self) {
-        self.list_devices();
+        if self.current.borrow().is_some() {
+            self.list_links();
+        }
     }
 
     /// Makes `config` true. The datapath is opened and closed as needed.
     pub fn apply(&mut self, config: Config) -> &Outcome {
+        BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
+        for (name, reason) in &carried.refused {
+            if !self.refused.contains_key(name) {
+                tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
+            }
+        }
         (self.config, self.refused) = (carried.config, carried.refused);
+        self.names.clear();
+        for (name, bridge) in &self.config.bridges {
+            self.names.insert(name.clone());
+            self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
+        }
+        self.tuning.forgive();
         if carried.backing != self.backing {
             self.end(true);
-            self.host = carried.backing.as_ref().map_or(Arc::new(KernelDevices), Backing::host);
             self.backing = carried.backing;
+            // What comes now is another switch, with nothing learned.
+            self.reconciler = Reconciler::default();
         }
-        let is_open = self.current.borrow().is_some();
-        if self.config.bridges.is_empty() {
-            self.end(true);
-            self.failure = None;
-        } else if !is_open {
-            self.open_or_note();
-        } else {
-            if let Some(switch) = &*self.current.borrow() {
-                switch.set_bounds(&self.config.settings);
-                switch.note_config(&self.config.to_toml());
+        match &self.backing {
+            None => {
+                self.failure = None;
+                self.missing.clear();
             }
-            self.reconcile_or_note();
+            Some(_) if self.current.borrow().is_none() => self.open_or_note(),
+            Some(_) => {
+                self.make_devices();
+                self.hear();
+                // A device may be younger than the last announcement that was read.
+                self.look_up(|_| true);
+                if let Some(switch) = &*self.current.borrow() {
+                    switch.set_bounds(&self.config.settings);
+                    switch.note_config(&self.config.to_toml());
+                }
+                self.reconcile_or_note();
+            }
         }
         self.conclude();
         &self.outcome
     }
 
-    /// Looks at devices and ports again after [`Engine::changed`]; `None` if nothing is different.
+    /// Looks into what [`Engine::changed`] told; `None` if it is of no concern here.
     pub fn refresh(&mut self) -> Option<&Outcome> {
+        self.hear();
+        if !std::mem::take(&mut self.is_stale) {
+            return None;
+        }
         self.reconcile_or_note();
-        self.conclude().then_some(&self.outcome)
+        self.conclude();
+        Some(&self.outcome)
     }
 
-    /// Waits until devices or ports of the datapath have changed.
+    /// Waits until devices, or ports of the datapath, may have changed.
     pub async fn changed(&self) {
-        self.port_watch.changed().notified().await;
+        if !self.is_stale {
+            self.bell.notified().await;
+        }
     }
 
     /// What goes by the clock, once a second; `None` if nothing is different.
@@ -207,13 +238,18 @@ impl Engine {
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.
     pub fn end(&mut self, cleanup: bool) {
-        self.port_watch = PortWatch::default();
+        self.close(cleanup);
+        self.links_heard = None;
+    }
+
+    fn close(&mut self, destroy: bool) {
+        self.ports_heard = None;
         let Some(switch) = self.current.borrow_mut().take() else {
             return;
         };
         let datapath = switch.datapath.clone();
         drop(switch);
-        if cleanup && let Err(error) = datapath.destroy() {
+        if destroy && let Err(error) = datapath.destroy() {
             tracing::warn!(target: "dpif", "{error}");
         }
     }
@@ -226,17 +262,22 @@ impl Engine {
 
     /// Opens the datapath, makes the configuration true and begins to serve.
     fn open(&mut self) -> Result<(), DpError> {
-        let backing = self.backing.clone().unwrap_or(Backing::Kernel);
-        let datapath = backing.open()?;
-        self.port_watch = PortWatch::start(&*datapath);
+        let Some(backing) = &self.backing else {
+            return Ok(());
+        };
+        let (datapath, host) = (self.opener)(backing)?;
+        if self.links_heard.is_none() {
+            self.host = host;
+            self.listen_to_links();
+        }
+        self.make_devices();
+        self.listen_to_ports(&*datapath);
+        self.list_links();
+        self.reconciler.forget_ports();
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
         let mut changes = Vec::new();
-        self.make_devices();
-        self.list_devices();
         let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*datapath, &self.devices, &mut changes)?;
-        self.log_ports(&snapshot, &report.added, &report.removed);
-        self.log_missing(report.missing);
+            self.reconciler.apply(&self.config, &*datapath, &self.links, &mut changes)?;
         switch.note_config(&self.config.to_toml());
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
@@ -253,10 +294,13 @@ impl Engine {
                 adopted.kept, adopted.modified, adopted.deleted
             );
         }
+        let name = datapath.name().to_owned();
         *self.current.borrow_mut() = Some(switch);
-        self.set_addresses();
+        // Devices that were made with the datapath are announced later.
+        self.look_up(|_| true);
+        self.note_report(report);
         if self.failure.take().is_some() {
-            tracing::info!(target: "dpif", "datapath {DATAPATH} is back");
+            tracing::info!(target: "dpif", "datapath {name} is back");
         }
         Ok(())
     }
@@ -273,42 +317,68 @@ impl Engine {
         let Some(switch) = &*current else {
             return Ok(());
         };
-        self.list_devices();
         let mut changes = Vec::new();
         let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*switch.datapath, &self.devices, &mut changes)?;
-        self.log_ports(&snapshot, &report.added, &report.removed);
-        self.log_missing(report.missing);
+            self.reconciler.apply(&self.config, &*switch.datapath, &self.links, &mut changes)?;
         switch.configure(snapshot, changes);
-        self.set_addresses();
+        self.note_report(report);
         if self.failure.take().is_some() {
-            tracing::info!(target: "dpif", "datapath {DATAPATH} is in order again");
+            tracing::info!(target: "dpif", "datapath {} is in order again", switch.datapath.name());
         }
         Ok(())
+    }
+
+    /// Logs what came and went, and brings devices to what they shall be.
+    fn note_report(&mut self, report: Report) {
+        for name in &report.purged {
+            tracing::info!(target: "bridge", "removed port {name}, which is in no bridge");
+        }
+        for (bridge, name, ofp) in &report.removed {
+            tracing::info!(
+                target: "bridge", "bridge {bridge}: deleted interface {name} on port {}", ofp.0
+            );
+        }
+        for (bridge, name, ofp) in &report.added {
+            tracing::info!(
+                target: "bridge", "bridge {bridge}: added interface {name} on port {}", ofp.0
+            );
+        }
+        let before = std::mem::take(&mut self.missing);
+        for missing in report.missing {
+            let key = (missing.bridge, missing.interface);
+            if before.get(&key) != Some(&missing.reason) && !missing.reason.is_empty() {
+                tracing::warn!(target: "bridge", "{}", missing.reason);
+            }
+            self.missing.insert(key, missing.reason);
+        }
+        // A device that the datapath has just made is announced later.
+        if !report.added.is_empty() {
+            let added: BTreeSet<String> =
+                report.added.into_iter().map(|(_, name, _)| name).collect();
+            self.look_up(|name| added.contains(name));
+        }
+        let (config, missing) = (&self.config, &self.missing);
+        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links);
     }
 
     /// Says what came of it; true if that is not what came of it before.
     fn conclude(&mut self) -> bool {
         let current = self.current.borrow();
         let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
+        let version = current.as_ref().map_or_else(String::new, version_of);
         let mut bridges = BTreeMap::new();
         for (name, config) in &self.config.bridges {
-            let bridge = snapshot.as_ref().and_then(|snapshot| snapshot.bridge_named(name));
-            let mac = bridge_mac(name, config, &self.devices, &self.machine_id);
+            let mac = bridge_mac(name, config, &self.links, &self.machine_id);
             let mut outcome = BridgeOutcome {
                 error: None,
                 datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
-                datapath_version: String::new(),
+                datapath_version: version.clone(),
                 interfaces: BTreeMap::new(),
             };
+            let bridge = snapshot.as_ref().and_then(|snapshot| snapshot.bridge_named(name));
             for port in bridge.iter().flat_map(|bridge| &bridge.ports) {
                 let had = InterfaceOutcome { ofport: port.ofp, odp: port.odp() };
                 outcome.interfaces.insert(port.name.clone(), Ok(had));
-            }
-            for (name, _) in interfaces(config) {
-                if let Some(reason) = self.missing.get(name) {
-                    outcome.interfaces.insert(name.to_owned(), Err(reason.clone()));
-                }
             }
             bridges.insert(name.clone(), outcome);
         }
@@ -316,8 +386,13 @@ impl Engine {
             let outcome = BridgeOutcome { error: Some(reason.clone()), ..BridgeOutcome::default() };
             bridges.insert(name.clone(), outcome);
         }
-        let failure = self.failure.as_ref().map(failure_text);
+        for ((bridge, name), reason) in &self.missing {
+            if let Some(bridge) = bridges.get_mut(bridge) {
+                bridge.interfaces.insert(name.clone(), Err(reason.clone()));
+            }
+        }
         drop(current);
+        let failure = self.failure.as_ref().map(failure_text);
         let outcome = Outcome { failure, bridges };
         let is_other = outcome != self.outcome;
         self.outcome = outcome;
@@ -330,75 +405,116 @@ impl Engine {
         }
     }
 
-    fn list_devices(&mut self) {
+    fn listen_to_links(&mut self) {
+        self.links_heard = None;
+        let feed = self.host.watch().map_err(|error| error.to_string()).and_then(|events| {
+            let feed = Feed::start("link_watch", events, self.bell.clone());
+            feed.map_err(|error| error.to_string())
+        });
+        match feed {
+            Ok(feed) => self.links_heard = Some(feed),
+            Err(error) => tracing::warn!(
+                target: "netdev_linux",
+                "devices are not watched: {error}; they are listed once a second"
+            ),
+        }
+    }
+
+    fn listen_to_ports(&mut self, datapath: &dyn Datapath) {
+        self.ports_heard = None;
+        let feed = datapath.watch_ports().map_err(|error| error.to_string()).and_then(|events| {
+            let feed = Feed::start("port_watch", events, self.bell.clone());
+            feed.map_err(|error| error.to_string())
+        });
+        match feed {
+            Ok(feed) => self.ports_heard = Some(feed),
+            Err(error) => tracing::warn!(target: "bridge", "ports are not watched: {error}"),
+        }
+    }
+
+    /// Takes in what was announced.
+    fn hear(&mut self) {
+        let events = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
+        let is_lost = events.iter().any(|event| matches!(event, LinkEvent::Overrun));
+        for event in events {
+            let changes = self.links.apply(event);
+            self.note_links(changes);
+        }
+        if is_lost {
+            self.list_links();
+        }
+        let events = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
+        if let Some(switch) = &*self.current.borrow() {
+            for event in &events {
+                self.is_stale |= self.reconciler.note_event(event, &*switch.datapath);
+            }
+        }
+    }
+
+    /// Has all devices listed; what is different is noted as if it had been announced.
+    fn list_links(&mut self) {
         match self.host.links() {
             Ok(links) => {
-                let _ = self.links.resync(links);
+                let changes = self.links.resync(links);
+                self.note_links(changes);
             }
             Err(error) => {
                 tracing::warn!(target: "netdev_linux", "cannot list devices: {error}");
             }
         }
-        self.devices = self
-            .links
-            .iter()
-            .map(|link| Device {
-                running: link.up && link.running,
-                name: link.name.clone(),
-                mac: link.mac,
-            })
+    }
+
+    /// Has those devices looked up that are configured, `of_interest` and not known.
+    fn look_up(&mut self, of_interest: impl Fn(&str) -> bool) {
+        let is_device = |kind: &InterfaceKind| {
+            matches!(
+                kind,
+                InterfaceKind::System | InterfaceKind::Internal | InterfaceKind::Dummy(_)
+            )
+        };
+        let configured = self.config.bridges.iter().flat_map(|(bridge, config)| {
+            let devices = interfaces(config).filter(|(_, i)| is_device(&i.kind));
+            devices.map(|(name, _)| name).chain([bridge.as_str()])
+        });
+        let unknown: BTreeSet<String> = configured
+            .filter(|name| of_interest(name) && self.links.by_name(name).is_none())
+            .map(str::to_owned)
             .collect();
-    }
-
-    fn log_ports(&self, snapshot: &Snapshot, added: &[String], removed: &[String]) {
-        for name in removed {
-            tracing::info!(target: "bridge", "deleted interface {name}");
-        }
-        for bridge in snapshot.bridges() {
-            for port in bridge.ports.iter().filter(|port| added.contains(&port.name)) {
-                tracing::info!(
-                    target: "bridge",
-                    "bridge {}: added interface {} on port {}",
-                    bridge.name, port.name, port.ofp.0
-                );
-            }
-        }
-    }
-
-    fn log_missing(&mut self, missing: Vec<Missing>) {
-        let before = std::mem::take(&mut self.missing);
-        for missing in missing {
-            if before.get(&missing.port) != Some(&missing.reason) {
-                tracing::warn!(
-                    target: "bridge",
-                    "bridge {}: port {} is not there: {}; it is added when that changes",
-                    missing.bridge, missing.port, missing.reason
-                );
-            }
-            self.missing.insert(missing.port, missing.reason);
-        }
-    }
-
-    /// Gives the bridges' own devices the addresses they shall have.
-    fn set_addresses(&self) {
-        for (bridge, config) in &self.config.bridges {
-            let mac = bridge_mac(bridge, config, &self.devices, &self.machine_id);
-            self.set_address(bridge, mac);
-            for (name, interface) in interfaces(config).filter(|(name, _)| name != bridge) {
-                if let Some(mac) = interface.mac {
-                    self.set_address(name, mac);
-                }
-            }
-        }
-    }
-
-    fn set_address(&self, name: &str, mac: EthAddr) {
-        let has = self.devices.iter().find(|device| device.name == name).map(|d| d.mac);
-        if has == Some(mac) {
+        if unknown.len() > LOOKUPS_MAX {
+            self.list_links();
             return;
         }
-        if let Err(error) = self.host.set_mac(name, mac) {
-            tracing::warn!(target: "bridge", "{name}: cannot set address {mac}: {error}");
+        for name in unknown {
+            if let Ok(Some(link)) = self.host.link(&name) {
+                let _ = self.links.apply(LinkEvent::Changed(link));
+            }
+        }
+    }
+
+    fn note_links(&mut self, changes: Vec<LinkChange>) {
+        for change in changes {
+            let (names, is_rename) = match &change {
+                LinkChange::Added { ifindex } | LinkChange::Changed { ifindex } => {
+                    ([self.links.get(*ifindex).map(|link| link.name.as_str()), None], false)
+                }
+                LinkChange::Removed { link } => ([Some(link.name.as_str()), None], false),
+                LinkChange::Renamed { ifindex, from } => {
+                    let now = self.links.get(*ifindex).map(|link| link.name.as_str());
+                    ([now, Some(from.as_str())], true)
+                }
+            };
+            let mut names = names.into_iter().flatten();
+            if names.clone().any(|name| self.names.contains(name)) {
+                self.is_stale = true;
+            }
+            // The datapath has the port by another name now, of which it tells nobody.
+            if is_rename && names.any(|name| self.reconciler.has_port(name)) {
+                self.reconciler.forget_ports();
+                self.is_stale = true;
+            }
+        }
+        if self.is_stale {
+            self.tuning.forgive();
         }
     }
 
@@ -428,16 +544,23 @@ impl Engine {
         }
         if self.current.borrow().as_ref().is_some_and(Switch::handler_ended) {
             tracing::error!(
-                target: "dpif",
-                "datapath {DATAPATH}: an upcall socket ended; the datapath is opened again"
+                target: "dpif", "an upcall socket ended; the datapath is opened again"
             );
             self.give_up();
             return;
         }
         self.follow_cpus();
-        let before = self.devices.clone();
-        self.list_devices();
-        if before != self.devices && self.current.borrow().is_some() {
+        let is_deaf = |ended: Option<bool>| ended.unwrap_or(true);
+        if is_deaf(self.links_heard.as_ref().map(Feed::has_ended)) {
+            self.list_links();
+        }
+        if is_deaf(self.ports_heard.as_ref().map(Feed::has_ended)) {
+            self.reconciler.forget_ports();
+            self.is_stale = true;
+        }
+        self.hear();
+        // What was refused may be possible now; what is missing is cheap to try.
+        if std::mem::take(&mut self.is_stale) {
             self.reconcile_or_note();
         }
     }
@@ -467,7 +590,7 @@ impl Engine {
     /// Logs a failure once; if the datapath is gone, gives it up until it can be opened again.
     fn note_failure(&mut self, error: DpError) {
         if self.failure.as_ref() != Some(&error) {
-            tracing::error!(target: "dpif", "datapath {DATAPATH}: {}", failure_text(&error));
+            tracing::error!(target: "dpif", "{}", failure_text(&error));
         }
         let is_gone = error.is_gone();
         self.failure = Some(error);
@@ -478,7 +601,7 @@ impl Engine {
 
     /// Lets go of the datapath; the next tick opens it again.
     fn give_up(&mut self) {
-        self.port_watch = PortWatch::default();
+        self.ports_heard = None;
         drop(self.current.borrow_mut().take());
     }
 }
@@ -487,10 +610,13 @@ fn failure_text(error: &DpError) -> String {
     format!("{error}; {}", error.remedy())
 }
 
-/// A bridge's interfaces by name.
-fn interfaces(config: &BridgeConfig) -> impl Iterator<Item = (&str, &InterfaceConfig)> {
-    let interfaces = config.ports.values().flat_map(|port| &port.interfaces);
-    interfaces.map(|(name, interface)| (name.as_str(), interface))
+/// What the peer has in column `datapath_version`: the module in the kernel tree has no version.
+fn version_of(switch: &Switch) -> String {
+    match switch.datapath.type_name() {
+        "system" => std::fs::read_to_string("/sys/module/openvswitch/version")
+            .map_or_else(|_| "<unknown>".to_owned(), |version| version.trim().to_owned()),
+        _ => "<built-in>".to_owned(),
+    }
 }
 
 fn mac_to_id(mac: EthAddr) -> u64 {
@@ -503,3 +629,6 @@ fn cpus() -> (String, usize) {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     (online, std::thread::available_parallelism().map_or(1, usize::from))
 }
+
+#[cfg(test)]
+mod tests;

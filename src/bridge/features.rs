@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::commands::{Answer, bridge_named};
 use super::switch::Switch;
-use crate::datapath::{Dispatch, Feature, Support};
+use crate::datapath::{Datapath, Feature, Support};
 use crate::unixctl::{Call, Format};
 
 /// A feature's value, as far as the probes know.
@@ -34,6 +34,7 @@ fn list(support: &Support) -> Vec<(&'static str, Shown)> {
         ("Conntrack timeout policy", Bool(support.ct_timeout)),
         ("Explicit Drop action", Bool(support.drop_action)),
         ("Optimized Balance TCP mode", No),
+        ("Conntrack all-zero IP SNAT", Bool(support.ct_zero_snat)),
         ("MPLS Label add", Bool(support.add_mpls)),
         ("Max VLAN headers", Number(support.max_vlan_headers)),
         ("Max MPLS depth", Number(support.max_mpls_depth)),
@@ -47,6 +48,53 @@ fn list(support: &Support) -> Vec<(&'static str, Shown)> {
         ("CT orig tuple for IPv6", Bool(support.ct_orig_tuple6)),
         ("IPv6 ND Extension", No),
     ]
+}
+
+/// Says in the log what a datapath that was just opened can do, in the peer's words.
+pub(super) fn log(datapath: &dyn Datapath) {
+    let name = format!("{}@{}", datapath.type_name(), datapath.name());
+    for line in log_lines(datapath.support()) {
+        tracing::info!(target: "ofproto_dpif", "{name}: {line}");
+    }
+}
+
+fn log_lines(support: &Support) -> Vec<String> {
+    let verb = |feature: Feature<bool>| if feature.value { "supports" } else { "does not support" };
+    let is = |feature: Feature<bool>, what: &str| format!("Datapath {} {what}", verb(feature));
+    let no = Feature::<bool>::default();
+    let mut lines = vec![
+        is(support.recirc, "recirculation"),
+        format!("VLAN header stack length probed as {}", support.max_vlan_headers.value),
+        format!("MPLS label stack length probed as {}", support.max_mpls_depth.value),
+    ];
+    // To have it is no news.
+    if !support.masked_set.value {
+        lines.push("datapath does not support masked set action feature.".to_owned());
+    }
+    lines.extend([
+        is(support.trunc, "truncate action"),
+        is(support.ufid, "unique flow ids"),
+        is(support.clone, "clone action"),
+        format!("Max sample nesting level probed as {}", support.sample_nesting.value),
+        is(support.ct_eventmask, "eventmask in conntrack action"),
+        is(support.ct_clear, "ct_clear action"),
+        format!("Max dp_hash algorithm probed to be {}", support.max_hash_alg.value),
+        is(support.check_pkt_len, "check_pkt_len action"),
+        is(support.ct_timeout, "timeout policy in conntrack action"),
+        is(support.drop_action, "explicit drop action"),
+        is(support.ct_zero_snat, "ct_zero_snat"),
+        is(support.add_mpls, "add_mpls action"),
+        is(support.psample, "psample action"),
+        is(support.ct_state, "ct_state"),
+        is(support.ct_zone, "ct_zone"),
+        is(support.ct_mark, "ct_mark"),
+        is(support.ct_label, "ct_label"),
+        is(support.ct_state_nat, "ct_state_nat"),
+        is(support.ct_orig_tuple, "ct_orig_tuple"),
+        is(support.ct_orig_tuple6, "ct_orig_tuple6"),
+        is(no, "IPv6 ND Extensions"),
+    ]);
+    lines
 }
 
 /// `dpif/show-dp-features BRIDGE`.
@@ -77,10 +125,10 @@ pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
 }
 
 /// `dpif-netlink/dispatch-mode`.
-pub(super) fn dispatch_mode(switch: &Switch, _: Call) -> Answer {
-    let mode = match switch.datapath.support().dispatch {
-        Dispatch::PerCpu => "per-cpu",
-        Dispatch::PerVport => "per-vport",
-    };
+pub(super) fn dispatch_mode(switch: &Switch, call: Call) -> Answer {
+    let mode = switch.datapath.support().dispatch.to_string();
+    if call.format == Format::Json {
+        return Ok(json!({switch.datapath.name(): mode}).into());
+    }
     Ok(format!("{}: {mode} dispatch mode\n", switch.datapath.name()).into())
 }

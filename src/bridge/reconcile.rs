@@ -1,74 +1,78 @@
 //! From what is wanted to what is: compares a [`Config`] with the datapath and changes the
 //! difference, then publishes the result as a [`Snapshot`].
 //!
-//! What always holds: applying the same configuration twice changes nothing the second time; a port
-//! that cannot be had (no such device, busy) is reported and leaves all others alone; OpenFlow
+//! What always holds: applying the same configuration twice changes nothing the second time; an
+//! interface that cannot be had (no such device, busy) is reported and leaves all others alone; OpenFlow
 //! numbers, forwarding databases and counters of what stays are kept; a datapath port number is
 //! not given to another device as long as there are unused ones, so that no stale flow meets a new
-//! port. Control thread.
+//! port; the kernel is asked about what changes only: its ports are listed once, and from then on
+//! known from its events and from what is done here. Control thread.
+
+mod ofports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind, PortConfig};
-use crate::datapath::{Datapath, DpError, DpErrorKind, OdpPort, PortInfo, PortKind};
-use crate::flow::EthAddr;
+use self::ofports::OfPorts;
+use super::config::{BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig};
+use crate::datapath::{Datapath, DpError, DpErrorKind, OdpPort, PortEvent, PortInfo, PortKind};
 use crate::l2::fdb::{BundleId, Fdb};
+use crate::netdev::LinkTable;
 use crate::ofproto::{OfPort, Tables};
 use crate::snapshot::{
     Attachment, Bridge, BridgeId, Bundle, Dep, Patch, PatchCounters, Port, Snapshot,
 };
+use crate::strerror::strerror;
 
-/// A device of the host, as far as it matters here.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Device {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub mac: EthAddr,
-    /// Whether it is up and has a carrier.
-    pub running: bool,
-}
-
-/// A port that is wanted and could not be had.
+/// An interface that is wanted and could not be had.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Missing {
     /// Its bridge.
     pub bridge: String,
     /// Its name.
-    pub port: String,
-    /// Why.
+    pub interface: String,
+    /// Why, in the peer's words.
     pub reason: String,
 }
 
 /// What came of applying a configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
-    /// Ports added to the datapath.
-    pub added: Vec<String>,
-    /// Ports removed from it.
-    pub removed: Vec<String>,
-    /// Ports that could not be had.
+    /// Interfaces added: bridge, name and OpenFlow number.
+    pub added: Vec<(String, String, OfPort)>,
+    /// Interfaces removed: the same.
+    pub removed: Vec<(String, String, OfPort)>,
+    /// Ports of the datapath that were none of ours, and are no more.
+    pub purged: Vec<String>,
+    /// Interfaces that could not be had.
     pub missing: Vec<Missing>,
 }
 
 impl Report {
-    /// Whether the datapath's ports were changed.
+    /// Whether there are other interfaces than before.
     pub fn changed(&self) -> bool {
-        !self.added.is_empty() || !self.removed.is_empty()
+        !self.added.is_empty() || !self.removed.is_empty() || !self.purged.is_empty()
     }
 }
 
 struct BridgeState {
     id: BridgeId,
     fdb: Arc<Fdb>,
+    fail_mode: FailMode,
     tables: Arc<Tables>,
-    /// OpenFlow numbers by port name; kept after a port goes, for when it comes back.
-    ofports: BTreeMap<String, OfPort>,
-    last_ofport: u16,
+    ofports: OfPorts,
     bundles: BTreeMap<String, BundleId>,
     /// Counters of patch ports by name.
     patches: BTreeMap<String, Arc<PatchCounters>>,
+    /// What was built last.
+    built: Option<Arc<Bridge>>,
+}
+
+/// A port that the datapath has, as far as we know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Actual {
+    odp: OdpPort,
+    kind: PortKind,
 }
 
 /// See the module's page.
@@ -78,6 +82,8 @@ pub struct Reconciler {
     next_bridge: u32,
     next_bundle: u32,
     next_odp: u32,
+    /// The datapath's ports by name, its local one left out; `None` until they are listed.
+    actual: Option<BTreeMap<String, Actual>>,
 }
 
 /// Highest datapath port number that the kernel takes (`DP_MAX_PORTS` is 65535).
@@ -87,6 +93,9 @@ struct Wanted<'a> {
     bridge: &'a str,
     kind: PortKind,
 }
+
+/// What is wanted of the datapath, by name.
+type WantedPorts<'a> = BTreeMap<&'a str, Wanted<'a>>;
 
 impl Reconciler {
     /// Makes the datapath's ports those of `config` and tells the outcome, with the snapshot that
@@ -98,84 +107,211 @@ impl Reconciler {
         &mut self,
         config: &Config,
         datapath: &dyn Datapath,
-        devices: &[Device],
+        links: &LinkTable,
         changes: &mut Vec<Dep>,
     ) -> Result<(Snapshot, Report), DpError> {
         let mut report = Report::default();
-        let wanted = wanted(config);
-        let actual = self.remove_unwanted(datapath, &wanted, &mut report)?;
-        let ports = self.add_missing(datapath, &wanted, actual, devices, &mut report)?;
-        self.bridges.retain(|name, _| config.bridges.contains_key(name));
-        let mut bridges = Vec::new();
+        let wanted = self.wanted(config, &mut report);
+        let done = self.list(datapath).and_then(|()| {
+            self.remove_unwanted(datapath, &wanted, &mut report)?;
+            self.add_missing(datapath, &wanted, links, &mut report)
+        });
+        if let Err(error) = done {
+            self.actual = None;
+            return Err(error);
+        }
+        let is_ours = |name: &String| {
+            let built = self.bridges.values().filter_map(|state| state.built.as_ref());
+            built.flat_map(|bridge| &bridge.ports).any(|port| port.name == *name)
+        };
+        report.purged.retain(|name| !is_ours(name));
+        self.bridges.retain(|name, state| {
+            let is_kept = config.bridges.contains_key(name);
+            for port in state.built.iter().filter(|_| !is_kept).flat_map(|built| &built.ports) {
+                report.removed.push((name.clone(), port.name.clone(), port.ofp));
+            }
+            is_kept
+        });
+        let mut bridges = Vec::with_capacity(config.bridges.len());
         for (name, bridge) in &config.bridges {
             self.ensure_bridge(name, bridge, changes);
-            bridges.push(Arc::new(self.build(name, bridge, &ports, devices)));
+            bridges.push(self.build(name, bridge, &wanted, links, &mut report));
         }
         Ok((Snapshot::new(bridges), report))
+    }
+
+    /// Takes in what the kernel tells of its ports. True if that is news, after which the
+    /// configuration should be applied again.
+    pub fn note_event(&mut self, event: &PortEvent, datapath: &dyn Datapath) -> bool {
+        let Some(actual) = &mut self.actual else {
+            return true;
+        };
+        let (PortEvent::Changed(port) | PortEvent::Removed(port)) = event else {
+            self.actual = None;
+            return true;
+        };
+        if port.odp == OdpPort::LOCAL {
+            return false;
+        }
+        let is_removal = matches!(event, PortEvent::Removed(_));
+        let told = Actual { odp: port.odp, kind: port.kind };
+        let is_known = actual.get(&port.name) == Some(&told);
+        if is_known != is_removal {
+            return false;
+        }
+        // An event may be older than what was done since: the kernel is asked.
+        let Ok(now) = datapath.port(&port.name) else {
+            self.actual = None;
+            return true;
+        };
+        let now = now.map(|port| Actual { odp: port.odp, kind: port.kind });
+        let before = actual.get(&port.name).copied();
+        match now {
+            Some(now) => drop(actual.insert(port.name.clone(), now)),
+            None => drop(actual.remove(&port.name)),
+        }
+        // A port by another name of a removed port's device.
+        before != now || is_removal
+    }
+
+    /// Forgets what the datapath's ports are, so that they are listed when they are next needed:
+    /// another datapath, or devices with other names.
+    pub fn forget_ports(&mut self) {
+        self.actual = None;
+    }
+
+    /// Whether a device of this name is a port of the datapath, as far as is known.
+    pub fn has_port(&self, name: &str) -> bool {
+        self.actual.as_ref().is_none_or(|actual| actual.contains_key(name))
+    }
+
+    /// Which devices the datapath shall have as ports. One that several bridges want is that bridge's
+    /// who has it, else the first one's.
+    fn wanted<'a>(&self, config: &'a Config, report: &mut Report) -> WantedPorts<'a> {
+        let mut wanted: WantedPorts<'a> = BTreeMap::new();
+        for bridge in config.bridges.keys() {
+            wanted.insert(bridge, Wanted { bridge, kind: PortKind::Internal });
+        }
+        let has = |bridge: &str, name: &str| {
+            self.bridges.get(bridge).is_some_and(|state| state.ofports.get(name).is_some())
+        };
+        for (bridge, bridge_config) in &config.bridges {
+            for (name, interface) in interfaces(bridge_config) {
+                let mut miss = |bridge: &str, reason: String| {
+                    let (bridge, interface) = (bridge.to_owned(), name.to_owned());
+                    report.missing.push(Missing { bridge, interface, reason });
+                };
+                let kind = match &interface.kind {
+                    InterfaceKind::System | InterfaceKind::Dummy(_) => PortKind::Netdev,
+                    InterfaceKind::Internal => PortKind::Internal,
+                    InterfaceKind::Patch { .. } => continue,
+                    InterfaceKind::Refused(reason) => {
+                        miss(bridge, reason.clone());
+                        continue;
+                    }
+                };
+                if name == bridge {
+                    continue;
+                }
+                match wanted.get_mut(name) {
+                    None => drop(wanted.insert(name, Wanted { bridge, kind })),
+                    Some(other) if other.bridge != name && has(bridge, name) => {
+                        miss(other.bridge, taken(name));
+                        *other = Wanted { bridge, kind };
+                    }
+                    Some(_) => miss(bridge, taken(name)),
+                }
+            }
+        }
+        wanted
+    }
+
+    fn list(&mut self, datapath: &dyn Datapath) -> Result<(), DpError> {
+        if self.actual.is_some() {
+            return Ok(());
+        }
+        let mut actual = BTreeMap::new();
+        for PortInfo { odp, name, kind, .. } in datapath.ports()? {
+            self.next_odp = self.next_odp.max(odp.0 + 1);
+            if odp != OdpPort::LOCAL {
+                actual.insert(name, Actual { odp, kind });
+            }
+        }
+        self.actual = Some(actual);
+        Ok(())
     }
 
     fn remove_unwanted(
         &mut self,
         datapath: &dyn Datapath,
-        wanted: &BTreeMap<&str, Wanted<'_>>,
+        wanted: &WantedPorts<'_>,
         report: &mut Report,
-    ) -> Result<BTreeMap<String, PortInfo>, DpError> {
-        let mut kept = BTreeMap::new();
-        for port in datapath.ports()? {
-            self.next_odp = self.next_odp.max(port.odp.0 + 1);
-            if port.odp == OdpPort::LOCAL {
-                continue;
+    ) -> Result<(), DpError> {
+        let actual = self.actual.get_or_insert_default();
+        let is_unwanted = |(name, port): &(&String, &Actual)| {
+            wanted.get(name.as_str()).is_none_or(|wanted| wanted.kind != port.kind)
+        };
+        let unwanted: Vec<(String, OdpPort)> = actual
+            .iter()
+            .filter(is_unwanted)
+            .map(|(name, port)| (name.clone(), port.odp))
+            .collect();
+        for (name, odp) in unwanted {
+            if wanted.contains_key(name.as_str()) {
+                // Of another kind: another device, and with the peer another number.
+                self.bridges.values_mut().for_each(|state| state.ofports.forget(&name));
             }
-            if wanted.get(port.name.as_str()).is_some_and(|wanted| wanted.kind == port.kind) {
-                kept.insert(port.name.clone(), port);
-                continue;
-            }
-            match datapath.port_del(port.odp) {
-                Ok(()) => report.removed.push(port.name),
-                Err(error) if error.kind == DpErrorKind::NoSuchPort => {}
+            match datapath.port_del(odp) {
+                Ok(()) => {
+                    actual.remove(&name);
+                    report.purged.push(name);
+                }
+                Err(error) if error.kind == DpErrorKind::NoSuchPort => {
+                    actual.remove(&name);
+                }
                 Err(error) if error.is_gone() => return Err(error),
                 Err(error) => tracing::warn!(target: "bridge", "{error}"),
             }
         }
-        Ok(kept)
+        Ok(())
     }
 
     fn add_missing(
         &mut self,
         datapath: &dyn Datapath,
-        wanted: &BTreeMap<&str, Wanted<'_>>,
-        mut actual: BTreeMap<String, PortInfo>,
-        devices: &[Device],
+        wanted: &WantedPorts<'_>,
+        links: &LinkTable,
         report: &mut Report,
-    ) -> Result<BTreeMap<String, OdpPort>, DpError> {
-        let exists: BTreeSet<&str> = devices.iter().map(|device| device.name.as_str()).collect();
-        let mut ports = BTreeMap::new();
+    ) -> Result<(), DpError> {
         for (name, want) in wanted {
-            if let Some(port) = actual.remove(*name) {
-                ports.insert(port.name, port.odp);
+            let actual = self.actual.get_or_insert_default();
+            if actual.contains_key(*name) {
                 continue;
             }
             let mut miss = |reason: String| {
-                report.missing.push(Missing {
-                    bridge: want.bridge.to_owned(),
-                    port: (*name).to_owned(),
-                    reason,
-                });
+                let (bridge, interface) = (want.bridge.to_owned(), (*name).to_owned());
+                report.missing.push(Missing { bridge, interface, reason });
             };
-            if want.kind == PortKind::Netdev && !exists.contains(name) {
+            if want.kind == PortKind::Netdev && links.by_name(name).is_none() {
                 miss(format!("could not open network device {name} (No such device)"));
                 continue;
             }
             match self.add_port(datapath, name, want.kind) {
-                Ok(odp) => {
-                    report.added.push((*name).to_owned());
-                    ports.insert((*name).to_owned(), odp);
-                }
+                Ok(()) => {}
                 Err(error) if error.is_gone() => return Err(error),
-                Err(error) => miss(format!("{error}; {}", error.remedy())),
+                Err(error) if error.kind == DpErrorKind::NoSuchDevice => {
+                    miss(format!("could not open network device {name} (No such device)"));
+                }
+                Err(error) => {
+                    let why = match error.errno {
+                        0 => error.to_string(),
+                        errno => strerror(&std::io::Error::from_raw_os_error(errno)),
+                    };
+                    miss(format!("could not add network device {name} to ofproto ({why})"));
+                }
             }
         }
-        Ok(ports)
+        Ok(())
     }
 
     fn add_port(
@@ -183,18 +319,38 @@ impl Reconciler {
         datapath: &dyn Datapath,
         name: &str,
         kind: PortKind,
-    ) -> Result<OdpPort, DpError> {
+    ) -> Result<(), DpError> {
         // Once all numbers have been used, the kernel picks one that is free.
         let want = (1..=ODP_MAX).contains(&self.next_odp.max(1)).then_some(self.next_odp.max(1));
-        let odp = datapath.port_add(name, kind, want.map(OdpPort))?;
+        let odp = match datapath.port_add(name, kind, want.map(OdpPort)) {
+            Ok(odp) => odp,
+            // It, or another port of that number, may be there without our knowing: announced, but not
+            // read yet.
+            Err(error) if matches!(error.kind, DpErrorKind::Exists | DpErrorKind::Busy) => {
+                match datapath.port(name)? {
+                    Some(port) if port.kind == kind => port.odp,
+                    Some(_) => return Err(error),
+                    None => datapath.port_add(name, kind, None)?,
+                }
+            }
+            Err(error) => return Err(error),
+        };
         self.next_odp = self.next_odp.max(odp.0 + 1);
-        Ok(odp)
+        self.actual.get_or_insert_default().insert(name.to_owned(), Actual { odp, kind });
+        Ok(())
     }
 
     fn ensure_bridge(&mut self, name: &str, config: &BridgeConfig, changes: &mut Vec<Dep>) {
-        if let Some(state) = self.bridges.get(name) {
+        let tables = || match config.fail_mode {
+            FailMode::Standalone => Arc::new(Tables::standalone()),
+            FailMode::Secure => Arc::new(Tables::secure()),
+        };
+        if let Some(state) = self.bridges.get_mut(name) {
             let id = state.id;
             state.fdb.configure(config.fdb.clone(), |key| changes.push(Dep::Fdb(id, key)));
+            if state.fail_mode != config.fail_mode {
+                (state.fail_mode, state.tables) = (config.fail_mode, tables());
+            }
             return;
         }
         self.next_bridge += 1;
@@ -203,23 +359,25 @@ impl Reconciler {
             BridgeState {
                 id: BridgeId(self.next_bridge),
                 fdb: Arc::new(Fdb::new(config.fdb.clone())),
-                tables: Arc::new(Tables::standalone()),
-                ofports: BTreeMap::new(),
-                last_ofport: 0,
+                fail_mode: config.fail_mode,
+                tables: tables(),
+                ofports: OfPorts::default(),
                 bundles: BTreeMap::new(),
                 patches: BTreeMap::new(),
+                built: None,
             },
         );
     }
 
-    /// Describes a bridge with those of its ports that exist.
+    /// Describes a bridge with those of its interfaces that exist.
     fn build(
         &mut self,
         name: &str,
         config: &BridgeConfig,
-        odp: &BTreeMap<String, OdpPort>,
-        devices: &[Device],
-    ) -> Bridge {
+        wanted: &WantedPorts<'_>,
+        links: &LinkTable,
+        report: &mut Report,
+    ) -> Arc<Bridge> {
         let local = PortConfig::single(
             name,
             InterfaceConfig { kind: InterfaceKind::Internal, ..InterfaceConfig::default() },
@@ -227,43 +385,72 @@ impl Reconciler {
         let own = (!config.ports.contains_key(name)).then_some((name, &local));
         let named = config.ports.iter().map(|(name, port)| (name.as_str(), port));
         let all: Vec<(&str, &PortConfig)> = named.chain(own).collect();
-        let Some(state) = self.bridges.get_mut(name) else {
-            unreachable!("the bridge was ensured");
+        let (Some(state), Some(actual)) = (self.bridges.get_mut(name), &self.actual) else {
+            unreachable!("the bridge was ensured, the ports listed");
         };
-        state.number(name, &all);
-        state.bundles.retain(|port, _| all.iter().any(|(name, _)| name == port));
-        let mut bundles = Vec::new();
-        let mut ports = Vec::new();
+
+        let odp_of = |interface: &str| {
+            wanted.get(interface).filter(|wanted| wanted.bridge == name)?;
+            actual.get(interface).map(|port| port.odp)
+        };
+        let configs: BTreeMap<&str, &InterfaceConfig> = interfaces(config).collect();
+        let is_patch =
+            |config: &InterfaceConfig| matches!(config.kind, InterfaceKind::Patch { .. });
+        let there = configs.iter().map(|(interface, config)| (*interface, *config)).filter(
+            |(interface, config)| {
+                *interface != name && (is_patch(config) || odp_of(interface).is_some())
+            },
+        );
+        state.ofports.number(
+            there,
+            |interface| configs.contains_key(interface) && interface != name,
+            |interface| configs.get(interface).copied(),
+        );
+        state.patches.retain(|patch, _| configs.get(patch.as_str()).is_some_and(|c| is_patch(c)));
+        let names: BTreeSet<&str> = all.iter().map(|(port, _)| *port).collect();
+        state.bundles.retain(|port, _| names.contains(port.as_str()));
+
+        let mut bundles = Vec::with_capacity(all.len());
+        let mut ports = Vec::with_capacity(all.len());
         for (port_name, port) in all {
-            let bundle = *state.bundles.entry(port_name.to_owned()).or_insert_with(|| {
-                self.next_bundle += 1;
-                BundleId(self.next_bundle)
-            });
             let mut members = Vec::new();
             for (interface_name, interface) in &port.interfaces {
-                let at = match (&interface.kind, odp.get(interface_name)) {
+                let at = match (&interface.kind, odp_of(interface_name)) {
                     (InterfaceKind::Patch { peer }, _) => {
                         let counters = state.patches.entry(interface_name.clone()).or_default();
                         let counters = counters.clone();
                         Attachment::Patch(Patch { peer: peer.clone(), counters })
                     }
-                    (_, Some(odp)) => Attachment::Datapath(*odp),
+                    (_, Some(odp)) => Attachment::Datapath(odp),
                     (_, None) => continue,
                 };
-                let Some(ofp) = state.ofports.get(interface_name).copied() else {
+                let ofp = match interface_name == name {
+                    true => Some(OfPort::LOCAL),
+                    false => state.ofports.get(interface_name),
+                };
+                let Some(ofp) = ofp else {
+                    let reason = format!(
+                        "could not add network device {interface_name} to ofproto (No space left on device)"
+                    );
+                    let (bridge, interface) = (name.to_owned(), interface_name.clone());
+                    report.missing.push(Missing { bridge, interface, reason });
                     continue;
                 };
-                let device = devices.iter().find(|device| device.name == *interface_name);
-                let may_enable = device.is_none_or(|device| device.running);
-                members.push((may_enable, ofp));
-                let name = interface_name.clone();
-                ports.push(Port { ofp, at, name, bundle, may_enable });
+                // A device that was made just now is down.
+                let is_made = interface.kind == InterfaceKind::Internal;
+                let link = links.by_name(interface_name);
+                let may_enable = link.map_or(!is_made, |link| link.up && link.running);
+                members.push((ofp, at, interface_name, may_enable));
             }
             if members.is_empty() {
                 continue;
             }
+            let bundle = *state.bundles.entry(port_name.to_owned()).or_insert_with(|| {
+                self.next_bundle += 1;
+                BundleId(self.next_bundle)
+            });
             // The first member forwards.
-            members.sort_by_key(|(may_enable, ofp)| (!may_enable, *ofp));
+            members.sort_by_key(|(ofp, .., may_enable)| (!may_enable, *ofp));
             bundles.push(Bundle {
                 id: bundle,
                 name: port_name.to_owned(),
@@ -271,129 +458,64 @@ impl Reconciler {
                 vlan: port.tag.unwrap_or(0),
                 trunks: port.trunk_set(),
                 priority_tags: port.priority_tags,
-                ports: members.into_iter().map(|(_, ofp)| ofp).collect(),
+                ports: members.iter().map(|(ofp, ..)| *ofp).collect(),
             });
+            for (ofp, at, name, may_enable) in members {
+                ports.push(Port { ofp, at, name: name.clone(), bundle, may_enable });
+            }
         }
         ports.sort_by_key(|port| port.ofp);
-        bundles.sort_by_key(|bundle| bundle.ports.first().copied());
-        Bridge {
+        bundles.sort_by_key(|bundle| bundle.ports.iter().min().copied());
+        let bridge = Bridge {
             id: state.id,
             name: name.to_owned(),
             forward_bpdu: config.forward_bpdu,
-            bundles,
+            bundles: bundles.into(),
             ports,
             fdb: state.fdb.clone(),
             tables: state.tables.clone(),
+        };
+        if let Some(built) = state.built.as_ref().filter(|built| built.is_alike(&bridge)) {
+            return built.clone();
         }
+        note_changes(state.built.as_deref(), &bridge, report);
+        let bridge = Arc::new(bridge);
+        state.built = Some(bridge.clone());
+        bridge
     }
 }
 
-impl BridgeState {
-    /// Gives each interface its OpenFlow number: the one it wants, the one it has, the one it had
-    /// in an earlier run, or the next unused. What is wanted is given first, so that nobody else takes
-    /// it.
-    fn number(&mut self, bridge: &str, ports: &[(&str, &PortConfig)]) {
-        let interfaces = || ports.iter().flat_map(|(_, port)| &port.interfaces);
-        self.ofports.insert(bridge.to_owned(), OfPort::LOCAL);
-        for (name, interface) in interfaces() {
-            if let Some(wanted) = interface.ofport_request.filter(|_| name != bridge).map(OfPort) {
-                self.ofports.retain(|other, ofp| *ofp != wanted || other == name);
-                self.ofports.insert(name.clone(), wanted);
-            }
-        }
-        for (name, interface) in interfaces() {
-            if !self.ofports.contains_key(name) {
-                let recorded = interface.ofport_recorded.map(OfPort);
-                let recorded = recorded.filter(|ofp| !self.ofports.values().any(|o| o == ofp));
-                let Some(ofp) = recorded.or_else(|| self.next_ofport(ports)) else {
-                    continue;
-                };
-                self.ofports.insert(name.clone(), ofp);
-            }
-        }
-    }
-
-    fn next_ofport(&mut self, ports: &[(&str, &PortConfig)]) -> Option<OfPort> {
-        let is_taken =
-            |ofports: &BTreeMap<String, OfPort>, ofp| ofports.values().any(|o| *o == ofp);
-        for _ in 0..2 {
-            while self.last_ofport < OFPORT_MAX {
-                self.last_ofport += 1;
-                let next = OfPort(self.last_ofport);
-                if !is_taken(&self.ofports, next) {
-                    return Some(next);
-                }
-            }
-            // All used once: the numbers of ports that are no more are free again.
-            self.last_ofport = 0;
-            self.ofports.retain(|name, ofp| {
-                *ofp == OfPort::LOCAL
-                    || ports.iter().any(|(_, port)| port.interfaces.contains_key(name))
-            });
-        }
-        None
-    }
-}
-
-/// Highest OpenFlow number that a port is given without asking for it.
-const OFPORT_MAX: u16 = 32_767;
-
-fn wanted(config: &Config) -> BTreeMap<&str, Wanted<'_>> {
-    let mut wanted = BTreeMap::new();
-    for (bridge, bridge_config) in &config.bridges {
-        wanted.insert(bridge.as_str(), Wanted { bridge, kind: PortKind::Internal });
-        for (name, interface) in bridge_config.ports.values().flat_map(|port| &port.interfaces) {
-            let kind = match interface.kind {
-                InterfaceKind::System | InterfaceKind::Dummy(_) => PortKind::Netdev,
-                InterfaceKind::Internal => PortKind::Internal,
-                InterfaceKind::Patch { .. } | InterfaceKind::Refused(_) => continue,
-            };
-            if name != bridge {
-                wanted.insert(name.as_str(), Wanted { bridge, kind });
-            }
-        }
-    }
-    wanted
-}
-
-/// The address that the device of a bridge shall have: the one that is configured, else the lowest
-/// globally unique one among its ports' devices, else one made from the machine's and the bridge's
-/// name, so that it stays the same from run to run.
-pub fn bridge_mac(
-    name: &str,
-    config: &BridgeConfig,
-    devices: &[Device],
-    machine_id: &str,
-) -> EthAddr {
-    if let Some(mac) = config.mac {
-        return mac;
-    }
-    let lowest = devices
+/// Tells the report which interfaces came and went.
+fn note_changes(before: Option<&Bridge>, bridge: &Bridge, report: &mut Report) {
+    let old: BTreeMap<&str, OfPort> = before
         .iter()
-        .filter(|device| {
-            let interfaces =
-                config.ports.values().flat_map(|port| port.interfaces.get(&device.name));
-            interfaces.into_iter().any(|interface| interface.kind == InterfaceKind::System)
-        })
-        .map(|device| device.mac)
-        .filter(|mac| {
-            mac.0[0] & 0x02 == 0
-                && !mac.is_multicast()
-                && !mac.is_reserved()
-                && *mac != EthAddr::ZERO
-        })
-        .min();
-    lowest.unwrap_or_else(|| made_mac(name, machine_id))
+        .flat_map(|bridge| &bridge.ports)
+        .map(|port| (port.name.as_str(), port.ofp))
+        .collect();
+    for port in &bridge.ports {
+        if old.get(port.name.as_str()) != Some(&port.ofp) {
+            report.added.push((bridge.name.clone(), port.name.clone(), port.ofp));
+        }
+    }
+    let new: BTreeSet<&str> = bridge.ports.iter().map(|port| port.name.as_str()).collect();
+    for port in before.iter().flat_map(|bridge| &bridge.ports) {
+        if !new.contains(port.name.as_str()) {
+            report.removed.push((bridge.name.clone(), port.name.clone(), port.ofp));
+        }
+    }
 }
 
-/// A locally administered unicast address that depends on nothing but the two names (FNV-1a).
-fn made_mac(name: &str, machine_id: &str) -> EthAddr {
-    let bytes = machine_id.bytes().chain([0]).chain(name.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    let [_, _, a, b, c, d, e, f] = hash.to_be_bytes();
-    EthAddr([a & !1 | 2, b, c, d, e, f])
+/// What the peer says when a device is in another bridge.
+fn taken(name: &str) -> String {
+    format!("could not add network device {name} to ofproto (Device or resource busy)")
+}
+
+/// A bridge's interfaces by name.
+pub(super) fn interfaces(
+    config: &BridgeConfig,
+) -> impl Iterator<Item = (&str, &InterfaceConfig)> + Clone {
+    let interfaces = config.ports.values().flat_map(|port| &port.interfaces);
+    interfaces.map(|(name, interface)| (name.as_str(), interface))
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::config::Config;
-use super::reconcile::Device;
 use crate::flow::EthAddr;
 use crate::l2::fdb::FdbKey;
+use crate::netdev::{Link, LinkTable};
 use crate::odp::ufid::Ufid;
 use crate::snapshot::Snapshot;
 use crate::upcall::Udpif;
@@ -135,13 +135,15 @@ impl State {
     }
 
     /// The devices as far as their carriers are known.
-    pub fn devices(&self) -> Vec<Device> {
-        let device = |port: &PortState| Device {
+    pub fn devices(&self) -> LinkTable {
+        let link = |(n, port): (usize, &PortState)| Link {
+            ifindex: n as u32 + 1,
             name: port.name.clone(),
-            mac: EthAddr::ZERO,
+            up: port.up,
             running: port.up,
+            ..Link::default()
         };
-        self.ports.iter().map(device).collect()
+        LinkTable::of(self.ports.iter().enumerate().map(link).collect())
     }
 
     /// Makes the settings those of the state.
@@ -254,7 +256,7 @@ mod tests {
             id: BridgeId(1),
             name: "br0".to_owned(),
             forward_bpdu: false,
-            bundles: vec![bundle(1), bundle(2)],
+            bundles: vec![bundle(1), bundle(2)].into(),
             ports: vec![port(1), port(2)],
             fdb: Arc::new(Fdb::new(FdbConfig::default())),
             tables: Arc::new(Tables::standalone()),
@@ -284,7 +286,8 @@ mod tests {
         state.learn(&other, true, 0);
         assert_eq!(describe("# a comment\n[bridge.br0]", &other, &other_udpif, 0), text);
         let devices = state.devices();
-        let running: Vec<_> = devices.iter().map(|d| (d.name.as_str(), d.running)).collect();
+        let running: Vec<_> =
+            devices.iter().map(|link| (link.name.as_str(), link.running)).collect();
         assert_eq!(running, [("p1", true), ("p2", false)]);
         let mut config = crate::standalone::parse(
             "[bridge.br0.port.p1]\nofport = 9\n[bridge.br0.port.p2]\n[bridge.br0.port.p3]\n",

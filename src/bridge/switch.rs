@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use super::commands::Current;
 use super::config::SettingsConfig;
-use super::recorded;
+use super::{features, recorded};
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
@@ -62,8 +62,10 @@ impl Switch {
             ufids,
         });
         apply_settings(&udpif.settings, settings);
+        udpif.set_restore_wait(settings.flow_restore_wait);
+        features::log(&*datapath);
         let handlers = datapath.handlers_wanted(settings.n_handler_threads).max(1);
-        let tap = Tap::default();
+        let tap = udpif.tap.clone();
         let waiting = tap.wrap(datapath.open_handlers(handlers)?);
         Ok(Self {
             datapath,
@@ -120,6 +122,7 @@ impl Switch {
     /// Takes other bounds. The number of handlers is given at the start.
     pub fn set_bounds(&self, settings: &SettingsConfig) {
         apply_settings(&self.udpif.settings, settings);
+        self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
     /// Notes the text of the configuration that is in force from now on.
@@ -221,6 +224,8 @@ pub fn provide_memory(memory: &Memory, current: &Current) {
             memory::add(usage, "handlers", switch.handlers as u64);
             memory::add(usage, "ports", ports as u64);
             memory::add(usage, "revalidators", 1);
+            let rules = |bridge: &Arc<crate::snapshot::Bridge>| bridge.tables.len() as u64;
+            memory::add(usage, "rules", snapshot.bridges().iter().map(rules).sum());
             memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
         }
     });

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 /// Why the program must end. Shown on standard error after the program's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fatal {
+    /// Empty when everything was said before.
     text: String,
     /// The log module it is also logged under.
     module: Option<&'static str>,
@@ -24,6 +25,11 @@ impl Fatal {
         Fatal { text: text.into(), module: Some(module) }
     }
 
+    /// Something the log has told already: nothing is shown.
+    pub fn said() -> Fatal {
+        Fatal { text: String::new(), module: None }
+    }
+
     /// The line, without the program's name.
     pub fn text(&self) -> &str {
         &self.text
@@ -37,6 +43,9 @@ impl Fatal {
             let destination = Some(Destination::Console);
             vlog.apply(Spec::Levels { module: Some(module), destination, level: Level::Off });
             vlog.write(module, Level::Emer, &self.text);
+        }
+        if self.text.is_empty() {
+            return ExitCode::FAILURE;
         }
         // A console that is gone is no reason to panic.
         use std::io::Write as _;

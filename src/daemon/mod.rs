@@ -110,6 +110,10 @@ impl Startup {
         let report = |fatal: Fatal| Exit { code: fatal.report(&program, Some(vlog)) };
         for option in &argv.options {
             set_up_logging(option, vlog, &dirs, &program, stage).map_err(report)?;
+            if option.name == "enable-dummy" {
+                let word = option.value.as_deref().unwrap_or_default().to_string_lossy();
+                options::check_dummy(&word).map_err(|text| report(Fatal::usage(text)))?;
+            }
         }
         if let Some(error) = &argv.error {
             // The C library names the program as it was called.
@@ -240,21 +244,18 @@ fn set_up_logging(
                 None => dirs.log.join(format!("{program}.log")),
                 Some(path) => PathBuf::from(path),
             };
-            // As with the peer a log file that cannot be opened is logged, and no more.
-            let _ = match stage {
+            // Why it cannot be opened has been logged.
+            match stage {
                 Stage::First => vlog.set_log_file(&path),
                 Stage::Monitor | Stage::Daemon => vlog.continue_log_file(&path),
-            };
+            }
+            .map_err(|_| Fatal::said())?;
         }
         "syslog-method" => {
             let method = Method::parse(&text).map_err(|error| Fatal::usage(error.to_string()))?;
             vlog.set_syslog_method(method);
         }
-        "syslog-target" => {
-            vlog.set_syslog_target(&text);
-            tracing::warn!(target: "vlog",
-                "--syslog-target flag is deprecated, use --syslog-method instead");
-        }
+        "syslog-target" => vlog.set_syslog_target(&text),
         _ => {}
     }
     Ok(())

@@ -5,7 +5,7 @@
 
 use super::fatal::Fatal;
 use super::stage::{Begun, Invocation, Stage, describe, exit_code};
-use super::{signals, title};
+use super::title;
 use crate::strerror::strerror;
 use crate::vlog::{self, Vlog};
 use std::os::unix::process::ExitStatusExt as _;
@@ -60,7 +60,6 @@ pub fn run(
     vlog.close_log_file();
     vlog::set_subprogram_name("monitor");
     let _ = nix::sys::prctl::set_name(c"monitor");
-    let _ = signals::hold();
     when_ready();
     monitor.watch(child)
 }

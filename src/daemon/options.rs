@@ -147,6 +147,17 @@ pub enum Dummy {
     System,
 }
 
+/// Refuses a word after `--enable-dummy=` that the peer does not know.
+///
+/// # Errors
+/// The peer's words.
+pub fn check_dummy(word: &str) -> Result<(), String> {
+    match word {
+        "" | "override" | "system" => Ok(()),
+        _ => Err(format!("{word}: unknown dummy level")),
+    }
+}
+
 impl Options {
     /// The connection method of the database, `unix:RUNDIR/db.sock` by default.
     pub fn database(&self, dirs: &Dirs) -> String {
@@ -156,7 +167,7 @@ impl Options {
         }
     }
 
-    /// What `--enable-dummy` asks for; unknown words count as none, as with the peer.
+    /// What `--enable-dummy` asks for; see [`check_dummy`].
     pub fn dummy(&self) -> Option<Dummy> {
         self.enable_dummy.as_deref().map(|word| match word {
             "override" => Dummy::Override,

@@ -18,15 +18,6 @@ const WATCHED: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, S
 /// from other faults; read from the descriptor it kills as it should.
 const FAULTS: [Signal; 2] = [Signal::SIGSEGV, Signal::SIGBUS];
 
-/// Blocks the watched signals in this thread and all it will start, without reading them: they
-/// wait. For the monitor, which ends when its child does.
-///
-/// # Errors
-/// What the system said.
-pub fn hold() -> io::Result<()> {
-    Ok(WATCHED.into_iter().collect::<SigSet>().thread_block()?)
-}
-
 /// The watched signals, blocked.
 #[derive(Debug)]
 pub struct Signals {

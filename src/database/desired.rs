@@ -278,7 +278,8 @@ impl<'a> Reading<'a> {
         let refused = |error: &str| {
             InterfaceKind::Refused(format!("could not open network device {name} ({error})"))
         };
-        if is_reserved(name) {
+        let is_dummys = self.around.dummy != DummyMode::Off && name == "ovs-dummy";
+        if is_dummys || is_reserved(name) {
             self.warn(format!("could not create interface {name}, name is reserved"));
             return InterfaceKind::Refused(String::new());
         }

@@ -22,7 +22,7 @@ use crate::daemon::options::{Options, short_version};
 use crate::daemon::{Control, Event, Fatal};
 use crate::ovsdb::client::{self, Client, ClientOptions, TlsFiles};
 use crate::ovsdb::remote::Remote;
-use crate::ovsdb::replica::{Change, Changes};
+use crate::ovsdb::replica::{Change, Changes, Row};
 use crate::ovsdb::schema::Table;
 use crate::ovsdb::transaction::{Transaction, TxnError, TxnId};
 use crate::ovsdb::value::{Atom, Uuid};
@@ -214,6 +214,12 @@ impl Mode {
         };
         self.lacks_root = false;
         let next_cfg = root.integer("next_cfg");
+        if self.desired.is_none() {
+            // Whoever was at work until now may have given numbers since the rows were first seen.
+            let interfaces = self.client.replica().rows(Table::Interface);
+            let number = |row: &Row| Some((row.uuid(), ofport(row.opt_integer("ofport")?)?));
+            self.recorded = interfaces.filter_map(number).collect();
+        }
         let around =
             Circumstances { recorded: &self.recorded, dummy: self.dummy, restored: self.restored };
         let mut desired = desire(self.client.replica(), around);
@@ -240,12 +246,18 @@ impl Mode {
     }
 
     fn on_devices(&mut self) {
+        if self.lock_is_elsewhere {
+            return;
+        }
         let _ = self.engine.refresh();
         self.is_behind = true;
         self.catch_up();
     }
 
     fn on_tick(&mut self) {
+        if self.lock_is_elsewhere {
+            return;
+        }
         let _ = self.engine.tick();
         let now_ms = clock::now_ms();
         let settings = self.desired.as_ref().map(|desired| &desired.config.settings);
@@ -292,7 +304,8 @@ impl Mode {
         txn.comment("ovs-vswitchd: update status");
         let writable = (!self.refused.is_empty()).then(|| without(&desired.rows, &self.refused));
         let rows = writable.as_ref().unwrap_or(&desired.rows);
-        let facts = Facts { replica, rows, outcome, link: |name: &str| self.engine.link(name) };
+        let link = |name: &str| self.engine.link(name);
+        let facts = Facts { replica, rows, config: &desired.config, outcome, link };
         self.status.write(&facts, &mut txn);
         let patches = patch_statistics(&self.engine);
         let patch = |bridge: &str, name: &str| {

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use ovs_netlink::ethtool::{self, Driver, LinkMode};
 
 use super::desired::Rows;
+use crate::bridge::config::{Config, InterfaceKind};
 use crate::bridge::engine::{BridgeOutcome, DummyMode, InterfaceOutcome, Outcome};
 use crate::datapath::Support;
 use crate::flow::EthAddr;
@@ -41,15 +42,24 @@ pub struct Status {
 enum Told {
     Failed(String),
     Device(InterfaceOutcome, Link),
-    Patch(InterfaceOutcome),
+    /// A device that was not seen yet.
+    Number(InterfaceOutcome),
+    /// And whether there is a peer.
+    Patch(InterfaceOutcome, Result<(), String>),
 }
 
 impl Told {
     /// Whether it still says how things are; counters apart.
-    fn is_of(&self, outcome: &Result<InterfaceOutcome, String>, link: Option<&Link>) -> bool {
+    fn is_of(
+        &self,
+        outcome: &Result<InterfaceOutcome, String>,
+        link: Option<&Link>,
+        peer: &Result<(), String>,
+    ) -> bool {
         match (self, outcome, link) {
             (Told::Failed(told), Err(text), _) => told == text,
-            (Told::Patch(told), Ok(had), None) => told == had,
+            (Told::Patch(told, to), Ok(had), None) => told == had && to == peer,
+            (Told::Number(told), Ok(had), None) => told == had,
             (Told::Device(told, before), Ok(had), Some(now)) => {
                 told == had && is_alike(before, now)
             }
@@ -85,6 +95,8 @@ pub struct Facts<'a, L> {
     pub replica: &'a Replica,
     /// Which rows are meant.
     pub rows: &'a Rows,
+    /// What they want.
+    pub config: &'a Config,
     /// What became of them.
     pub outcome: &'a Outcome,
     /// Devices by name.
@@ -141,22 +153,25 @@ impl Status {
             self.ports_told = true;
             write_ports(facts.replica, txn);
         }
+        let patches = patches(facts.config, facts.outcome);
         for ((bridge, name), uuid) in &facts.rows.interfaces {
             let outcome = had(facts.outcome, bridge).and_then(|b| b.interfaces.get(name));
             let Some(outcome) = outcome else { continue };
             let link = match outcome {
-                Ok(had) if had.odp.is_some() => match (facts.link)(name) {
-                    Some(link) => Some(link),
-                    None => continue,
-                },
+                Ok(had) if had.odp.is_some() => (facts.link)(name),
                 _ => None,
             };
-            if self.told.get(uuid).is_some_and(|told| told.is_of(outcome, link)) {
+            let peer = match outcome {
+                Ok(had) if had.odp.is_none() => has_peer(&patches, facts.config, bridge, name),
+                _ => Ok(()),
+            };
+            if self.told.get(uuid).is_some_and(|told| told.is_of(outcome, link, &peer)) {
                 continue;
             }
             let told = match (outcome, link) {
                 (Err(text), _) => Told::Failed(text.clone()),
-                (Ok(had), None) => Told::Patch(*had),
+                (Ok(had), None) if had.odp.is_some() => Told::Number(*had),
+                (Ok(had), None) => Told::Patch(*had, peer),
                 (Ok(had), Some(link)) => {
                     let link = Link { stats: LinkStats::default(), ..link.clone() };
                     Told::Device(*had, link)
@@ -178,14 +193,18 @@ impl Status {
     fn write_interface(&mut self, told: &Told, uuid: &Uuid, txn: &mut Transaction) {
         let columns = match told {
             Told::Failed(text) => failed(text),
-            Told::Patch(had) => {
-                let mut columns = patch(uuid);
-                columns.extend(accepted(had));
+            Told::Number(had) => accepted(had),
+            Told::Patch(had, peer) => {
+                let mut columns = accepted(had);
+                if let Err(text) = peer {
+                    columns.push(("error", Datum::from(text.as_str())));
+                }
+                columns.extend(patch(uuid));
                 columns
             }
             Told::Device(had, link) => {
-                let mut columns = device(link, self.drive(link));
-                columns.extend(accepted(had));
+                let mut columns = accepted(had);
+                columns.extend(device(link, self.drive(link)));
                 columns
             }
         };
@@ -242,6 +261,40 @@ impl Status {
             txn.update(Table::Interface, uuid, "statistics", statistics);
         }
     }
+}
+
+/// Patch ports that could be had, and where they lead.
+fn patches<'a>(config: &'a Config, outcome: &Outcome) -> BTreeMap<&'a str, &'a str> {
+    let mut patches = BTreeMap::new();
+    for (name, bridge) in &config.bridges {
+        let Some(had) = had(outcome, name) else { continue };
+        for (name, interface) in bridge.ports.values().flat_map(|port| &port.interfaces) {
+            if let InterfaceKind::Patch { peer } = &interface.kind
+                && matches!(had.interfaces.get(name), Some(Ok(_)))
+            {
+                patches.insert(name.as_str(), peer.as_str());
+            }
+        }
+    }
+    patches
+}
+
+/// Whether the patch port has one at its other end that names it; if not, what the peer says.
+fn has_peer(
+    patches: &BTreeMap<&str, &str>,
+    config: &Config,
+    bridge: &str,
+    name: &str,
+) -> Result<(), String> {
+    let Some(peer) = patches.get(name) else { return Ok(()) };
+    if patches.get(peer) == Some(&name) {
+        return Ok(());
+    }
+    let kind = match config.bridges.get(bridge).map(|bridge| bridge.datapath_type.as_str()) {
+        None | Some("") => "system",
+        Some(kind) => kind,
+    };
+    Err(format!("No usable peer '{peer}' exists in '{kind}' datapath."))
 }
 
 fn had<'a>(outcome: &'a Outcome, bridge: &str) -> Option<&'a BridgeOutcome> {

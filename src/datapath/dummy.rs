@@ -48,7 +48,7 @@ pub fn open(type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
 }
 
 fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
-    Ok(DummyDatapath { fake: kernel.open(name, true)?, type_name: type_name.to_owned() })
+    Ok(DummyDatapath { fake: kernel.open(name, true)?.unmasked(), type_name: type_name.to_owned() })
 }
 
 /// See the module's page.
@@ -82,8 +82,12 @@ impl Datapath for DummyDatapath {
         &self.type_name
     }
 
+    fn flows_of(&self) -> Option<&'static str> {
+        Some("main thread")
+    }
+
     fn port_type(&self, port: &PortInfo) -> Cow<'static, str> {
-        match (port.kind, self.fake.kernel().device_type(&port.name)) {
+        match (port.kind, self.fake.kernel().device_text(&port.name)) {
             (PortKind::Internal, _) => Cow::Borrowed("dummy-internal"),
             (_, Some(type_name)) => Cow::Owned(type_name),
             (_, None) => Cow::Borrowed("dummy"),
@@ -151,8 +155,9 @@ impl Datapath for DummyDatapath {
         self.fake.watch_ports()
     }
 
+    /// The peer's has no masks to tell of.
     fn stats(&self) -> Result<DpStats, DpError> {
-        self.fake.stats()
+        Ok(DpStats { masks: None, ..self.fake.stats()? })
     }
 
     fn flow_dump(
@@ -312,7 +317,8 @@ mod tests {
         add(&dp, "p1");
         let installed = parse_flow(
             "recirc_id(0),in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),\
-             eth_type(0x0800),ipv4(frag=no), packets:0, bytes:0, used:never, actions:1",
+             eth_type(0x0800),ipv4(src=10.0.0.1/0.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6/0,tos=0/0,\
+             ttl=64/0,frag=no),tcp(src=8/0,dst=9/0),tcp_flags(0/0), packets:0, bytes:0, used:never, actions:1",
             None,
         )
         .unwrap();
@@ -343,7 +349,8 @@ mod tests {
             "skb_priority(0/0),skb_mark(0/0),ct_state(0/0),ct_zone(0/0),ct_mark(0/0),ct_label(0/0),\
              recirc_id(0),dp_hash(0/0),in_port(1),packet_type(ns=0,id=0),\
              eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0800),\
-             ipv4(src=0.0.0.0/0.0.0.0,dst=0.0.0.0/0.0.0.0,proto=0/0,tos=0/0,ttl=0/0,frag=no)"
+             ipv4(src=10.0.0.1/0.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6/0,tos=0/0,ttl=64/0,frag=no),\
+             tcp(src=8/0,dst=9/0),tcp_flags(0/0)"
         );
     }
 }

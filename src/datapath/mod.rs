@@ -83,7 +83,13 @@ pub trait Datapath: Send + Sync {
         "system"
     }
 
-    /// The type of a port's device as the peer's tools show it.
+    /// Which of the datapath's threads has its flows, where the peer's tools tell that.
+    fn flows_of(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The type of a port's device as the peer's tools show it, and how it is configured if that
+    /// tells.
     fn port_type(&self, port: &PortInfo) -> Cow<'static, str> {
         Cow::Borrowed(port.kind.type_name())
     }
@@ -160,6 +166,20 @@ pub trait Datapath: Send + Sync {
 
     /// Has the kernel carry out encoded `actions` on a packet, with the encoded metadata `key`.
     fn execute(&self, packet: &[u8], key: &[u8], actions: &[u8]) -> Result<(), DpError>;
+
+    /// Entries of each CPU's mask cache, where the datapath has one.
+    fn masks_cache_size(&self) -> Result<Option<u32>, DpError> {
+        Ok(None)
+    }
+
+    /// Sets the size of each CPU's mask cache and returns what it became: a power of two, or 0 for
+    /// none.
+    ///
+    /// # Errors
+    /// [`DpErrorKind::Unsupported`] without such a cache; else the kernel's, for a size out of range.
+    fn set_masks_cache_size(&self, _size: u32) -> Result<u32, DpError> {
+        Err(DpError::new(DpErrorKind::Unsupported, "set cache size", 0))
+    }
 
     /// Removes the datapath with its ports and flows.
     fn destroy(&self) -> Result<(), DpError>;

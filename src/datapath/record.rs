@@ -87,6 +87,7 @@ enum Item {
     Sent { now_ms: u64, handler: u16, batch: u32, messages: Vec<u8> },
     Refused { now_ms: u64, handler: u16, batch: u32, all: Vec<(u32, i32)> },
     Overrun { now_ms: u64, handler: u16 },
+    Learned { now_ms: u64, text: String },
     Config { now_ms: u64, text: String },
     Ports { now_ms: u64, ports: Vec<RecordedPort> },
     Gap { now_ms: u64, items: u64 },
@@ -176,6 +177,13 @@ impl Tap {
     pub fn config(&self, text: &str) {
         if self.is_on() {
             self.put(Item::Config { now_ms: monotonic_ms(), text: text.to_owned() });
+        }
+    }
+
+    /// Notes an address that was learned from counters, in the words of `text`.
+    pub fn learned(&self, text: impl FnOnce() -> String) {
+        if self.is_on() {
+            self.put(Item::Learned { now_ms: monotonic_ms(), text: text() });
         }
     }
 
@@ -287,6 +295,10 @@ impl Disk {
             }
             Item::Overrun { now_ms, handler } => {
                 w.overrun(now_ms, handler);
+                now_ms
+            }
+            Item::Learned { now_ms, text } => {
+                w.learned(now_ms, &text);
                 now_ms
             }
             Item::Config { now_ms, text } => {

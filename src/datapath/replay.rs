@@ -45,6 +45,8 @@ pub enum Step {
     Config(String),
     /// The ports are these from here on.
     Ports(Vec<RecordedPort>),
+    /// An address was learned without an upcall.
+    Learned(String),
     /// A handler was told that upcalls were lost.
     Overrun,
     /// Batches are missing from here on; the daemon's state may differ from then.
@@ -188,6 +190,7 @@ impl Replay {
                     Ok(ports) => break Step::Ports(ports),
                     Err(e) => self.damage = Some(e),
                 },
+                Event::Learned(text) => break Step::Learned(text.to_owned()),
                 Event::Overrun { .. } => break Step::Overrun,
                 Event::Gap { batches } => break Step::Gap(batches),
                 Event::End { reason } => {
@@ -271,7 +274,9 @@ impl UpcallPort for ReplayPort {
                     (self.changes)(step);
                     return Err(RecvError::Gone);
                 }
-                Step::Config(_) | Step::Ports(_) | Step::Gap(_) => (self.changes)(step),
+                Step::Config(_) | Step::Ports(_) | Step::Learned(_) | Step::Gap(_) => {
+                    (self.changes)(step);
+                }
             }
         }
     }

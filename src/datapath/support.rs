@@ -90,6 +90,8 @@ pub struct Support {
     pub ct_eventmask: Feature<bool>,
     /// The ct_clear action.
     pub ct_clear: Feature<bool>,
+    /// Source translation to 0.0.0.0 in the ct action: the port may change, the address stays.
+    pub ct_zero_snat: Feature<bool>,
     /// The ct action's timeout policy.
     pub ct_timeout: Feature<bool>,
     /// Highest algorithm of the hash action.

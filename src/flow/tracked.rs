@@ -9,12 +9,18 @@
 //! ([`crate::odp::commit`]). One thread.
 
 use super::{
-    Be16, EthAddr, FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, VLAN_CFI, VLAN_PCP_MASK,
+    Be16, EthAddr, FLOW_MAX_VLAN_HEADERS, Flow, FlowTnl, FlowWildcards, VLAN_CFI, VLAN_PCP_MASK,
     VLAN_VID_MASK, VlanHdr,
 };
 
 /// The VLAN headers of a flow, outermost first.
 pub type VlanStack = [VlanHdr; FLOW_MAX_VLAN_HEADERS];
+
+/// The way back to a bridge: see [`Tracked::enter`].
+pub struct Entered {
+    flow: Flow,
+    tunnel: FlowTnl,
+}
 
 /// See the module's page.
 pub struct Tracked<'w> {
@@ -88,6 +94,35 @@ impl<'w> Tracked<'w> {
     /// Replaces the VLAN headers, giving back the earlier ones.
     pub fn replace_vlans(&mut self, vlans: VlanStack) -> VlanStack {
         std::mem::replace(&mut self.flow.vlans, vlans)
+    }
+
+    /// Enters another bridge by its port `in_port`: what the first one noted about the packet, where
+    /// it came from outside, and its connection tracking stay behind. `came_with` are the VLAN
+    /// headers that the packet has on the wire; if those that it has now are others, the ones that may
+    /// have moved up are recorded as read. Gives back what [`Tracked::leave`] wants.
+    pub fn enter(&mut self, in_port: u32, came_with: &VlanStack) -> Entered {
+        let left = Entered { flow: self.flow, tunnel: self.wc.masks.tunnel };
+        let (flow, zero) = (&mut self.flow, &Flow::ZERO);
+        flow.in_port = in_port;
+        flow.metadata = zero.metadata;
+        flow.regs = zero.regs;
+        flow.tunnel = zero.tunnel;
+        flow.actset_output = zero.actset_output;
+        flow.clear_conntrack();
+        if flow.vlans != *came_with {
+            let headers = came_with.iter().zip(&mut self.wc.masks.vlans).skip(1);
+            for (_, mask) in headers.filter(|(header, _)| header.tci.get() & VLAN_CFI != 0) {
+                *mask = FlowWildcards::EXACT.masks.vlans[0];
+            }
+        }
+        left
+    }
+
+    /// Goes back to the bridge that was left by [`Tracked::enter`]. Bits of a tunnel that were read
+    /// in between are none of the packet's.
+    pub fn leave(&mut self, left: Entered) {
+        self.flow = left.flow;
+        self.wc.masks.tunnel = left.tunnel;
     }
 
     /// The flow and the wildcards, for a reader that records for itself: the classifier and the

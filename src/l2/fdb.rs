@@ -4,7 +4,8 @@
 //! with the most entries loses one of its least recently used, so that one port cannot push out
 //! the addresses of the others. Reserved, multicast and zero addresses are never learned. An
 //! entry ages from its last use, [`FdbConfig::aging_ms`]; an expired one is not found, whether or
-//! not [`Fdb::expire`] has come by.
+//! not [`Fdb::expire`] has come by. A static entry ([`Fdb::add_static`]) is an operator's word:
+//! it neither ages nor moves nor makes room, and goes only by command or with its port.
 //!
 //! Handlers look up and refresh under a reader lock and take the writer lock only to learn or to
 //! move; the control thread expires. Time is milliseconds of the monotonic clock.
@@ -20,6 +21,7 @@ counter!(static LEARNED = "mac_learning_learned");
 counter!(static EXPIRED = "mac_learning_expired");
 counter!(static EVICTED = "mac_learning_evicted");
 counter!(static MOVED = "mac_learning_moved");
+counter!(static STATIC_NONE_MOVE = "mac_learning_static_none_move");
 
 /// A place behind which addresses are: a port or a bond, by a number that its bridge never reuses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -70,6 +72,8 @@ pub enum Learned {
     },
     /// A bond may have reflected the packet: locked by a gratuitous ARP a moment ago.
     Locked,
+    /// An operator said where it is; what packets say does not count.
+    Static,
 }
 
 /// One entry as a listing shows it.
@@ -81,6 +85,8 @@ pub struct FdbEntry {
     pub bundle: BundleId,
     /// Milliseconds since its last use.
     pub age_ms: u64,
+    /// Whether it stays as it is, whatever is seen.
+    pub is_static: bool,
 }
 
 /// Counts since the table was made.
@@ -90,6 +96,8 @@ pub struct FdbStats {
     pub entries: usize,
     /// Most entries allowed.
     pub max_entries: usize,
+    /// Static ones among the entries.
+    pub static_entries: usize,
     /// Learned.
     pub learned: u64,
     /// Died of age.
@@ -103,6 +111,7 @@ pub struct FdbStats {
 struct Entry {
     bundle: BundleId,
     used_ms: AtomicU64,
+    is_static: bool,
     /// Until when gratuitous ARPs over bonds are not believed.
     grat_arp_lock_ms: u64,
     /// Which of the queue's records for this key is the valid one.
@@ -124,6 +133,7 @@ struct Table {
     /// Bundles by number of entries, to find the greediest.
     by_count: BTreeSet<(usize, BundleId)>,
     next_ticket: u64,
+    static_entries: usize,
     stats: FdbStats,
 }
 
@@ -149,6 +159,7 @@ impl Fdb {
                 queues: HashMap::default(),
                 by_count: BTreeSet::new(),
                 next_ticket: 0,
+                static_entries: 0,
                 stats: FdbStats::default(),
             }),
         }
@@ -188,9 +199,15 @@ impl Fdb {
             // The common case: known here, and only its age changes.
             if let Some(entry) = table.entries.get(&key)
                 && table.alive(entry, now_ms)
-                && entry.bundle == bundle
-                && (!grat_arp || bond)
+                && (entry.bundle == bundle || entry.is_static)
+                && (!grat_arp || bond || entry.is_static)
             {
+                if entry.is_static {
+                    if entry.bundle != bundle {
+                        STATIC_NONE_MOVE.add(1);
+                    }
+                    return Learned::Static;
+                }
                 entry.used_ms.fetch_max(now_ms, Ordering::Relaxed);
                 return Learned::Refreshed;
             }
@@ -210,6 +227,9 @@ impl Fdb {
             if let Some(entry) = table.entries.get(&key)
                 && table.alive(entry, now_ms)
             {
+                if entry.is_static {
+                    return Learned::Static;
+                }
                 if entry.bundle == bundle {
                     entry.used_ms.fetch_max(used_ms, Ordering::Relaxed);
                     return Learned::Refreshed;
@@ -249,7 +269,56 @@ impl Fdb {
         }
     }
 
-    /// Removes the entries that `which` picks; `each` sees every key removed.
+    /// Says that `key` is behind `bundle`, whatever is seen, until [`Fdb::remove_static`] or the
+    /// bundle goes. Group addresses are taken too, as the peer does. False when the table is full of
+    /// static entries.
+    pub fn add_static(&self, key: FdbKey, bundle: BundleId, now_ms: u64) -> bool {
+        let mut table = self.write();
+        table.remove(key);
+        if table.entries.len() >= table.config.max_entries && table.evict().is_none() {
+            return false;
+        }
+        table.next_ticket += 1;
+        let entry = Entry {
+            bundle,
+            used_ms: AtomicU64::new(now_ms),
+            is_static: true,
+            grat_arp_lock_ms: 0,
+            ticket: table.next_ticket,
+        };
+        table.entries.insert(key, entry);
+        table.static_entries += 1;
+        true
+    }
+
+    /// Removes a static entry; false when there is none.
+    pub fn remove_static(&self, key: FdbKey) -> bool {
+        let mut table = self.write();
+        let is_there = table.entries.get(&key).is_some_and(|entry| entry.is_static);
+        if is_there {
+            table.remove(key);
+        }
+        is_there
+    }
+
+    /// The entry of `key`, unless it is not known any more.
+    pub fn entry(&self, key: FdbKey, now_ms: u64) -> Option<FdbEntry> {
+        let table = self.read();
+        let entry = table.entries.get(&key).filter(|entry| table.alive(entry, now_ms))?;
+        Some(entry.shown(key, now_ms))
+    }
+
+    /// Forgets everything that was learned; `each` sees every key removed.
+    pub fn flush_learned(&self, mut each: impl FnMut(FdbKey)) {
+        let mut table = self.write();
+        let gone: Vec<FdbKey> = table.learned_keys().collect();
+        for key in gone {
+            table.remove(key);
+            each(key);
+        }
+    }
+
+    /// Removes the entries that `which` picks, static ones too; `each` sees every key removed.
     pub fn flush(&self, which: impl Fn(FdbKey, BundleId) -> bool, mut each: impl FnMut(FdbKey)) {
         let mut table = self.write();
         let gone: Vec<FdbKey> = table
@@ -269,7 +338,7 @@ impl Fdb {
         let mut table = self.write();
         table.config = config;
         let refused: Vec<FdbKey> =
-            table.entries.keys().filter(|key| !table.may_learn(**key)).copied().collect();
+            table.learned_keys().filter(|key| !table.may_learn(*key)).collect();
         for key in refused {
             table.remove(key);
             each(key);
@@ -290,18 +359,14 @@ impl Fdb {
     /// All living entries, least recently used first.
     pub fn entries(&self, now_ms: u64) -> Vec<FdbEntry> {
         let table = self.read();
-        let mut all: Vec<FdbEntry> = table
+        let mut all: Vec<(u64, FdbEntry)> = table
             .entries
             .iter()
             .filter(|(_, entry)| table.alive(entry, now_ms))
-            .map(|(key, entry)| FdbEntry {
-                key: *key,
-                bundle: entry.bundle,
-                age_ms: now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)),
-            })
+            .map(|(key, entry)| (entry.ticket, entry.shown(*key, now_ms)))
             .collect();
-        all.sort_by_key(|entry| (std::cmp::Reverse(entry.age_ms), entry.key));
-        all
+        all.sort_by_key(|(ticket, entry)| (std::cmp::Reverse(entry.age_ms), *ticket));
+        all.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// Counts.
@@ -310,6 +375,7 @@ impl Fdb {
         FdbStats {
             entries: table.entries.len(),
             max_entries: table.config.max_entries,
+            static_entries: table.static_entries,
             ..table.stats
         }
     }
@@ -320,9 +386,25 @@ impl Fdb {
     }
 }
 
+impl Entry {
+    fn shown(&self, key: FdbKey, now_ms: u64) -> FdbEntry {
+        FdbEntry {
+            key,
+            bundle: self.bundle,
+            age_ms: now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)),
+            is_static: self.is_static,
+        }
+    }
+}
+
 impl Table {
     fn alive(&self, entry: &Entry, now_ms: u64) -> bool {
-        now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)) < self.config.aging_ms
+        entry.is_static
+            || now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)) < self.config.aging_ms
+    }
+
+    fn learned_keys(&self) -> impl Iterator<Item = FdbKey> + '_ {
+        self.entries.iter().filter(|(_, entry)| !entry.is_static).map(|(key, _)| *key)
     }
 
     fn may_learn(&self, key: FdbKey) -> bool {
@@ -341,6 +423,10 @@ impl Table {
     ) -> Learned {
         let aging_ms = self.config.aging_ms;
         if let Some(entry) = self.entries.get_mut(&key) {
+            // It became static between the two locks.
+            if entry.is_static {
+                return Learned::Static;
+            }
             let expired = now_ms.saturating_sub(entry.used_ms.load(Ordering::Relaxed)) >= aging_ms;
             if grat_arp && bond && entry.grat_arp_lock_ms > now_ms {
                 return Learned::Locked;
@@ -368,6 +454,7 @@ impl Table {
         let entry = Entry {
             bundle,
             used_ms: AtomicU64::new(now_ms),
+            is_static: false,
             grat_arp_lock_ms: if grat_arp && !bond { now_ms + GRAT_ARP_LOCK_MS } else { 0 },
             ticket: 0,
         };
@@ -412,8 +499,10 @@ impl Table {
     }
 
     fn remove(&mut self, key: FdbKey) {
-        if let Some(entry) = self.entries.remove(&key) {
-            self.uncount(entry.bundle);
+        match self.entries.remove(&key) {
+            Some(entry) if entry.is_static => self.static_entries -= 1,
+            Some(entry) => self.uncount(entry.bundle),
+            None => {}
         }
     }
 

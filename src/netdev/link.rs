@@ -33,7 +33,7 @@ const IFF_LOWER_UP: u32 = 0x1_0000;
 const AF_UNSPEC: u8 = 0;
 
 /// A device.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Link {
     /// Its number; it keeps it when it is renamed.
     pub ifindex: u32,

@@ -5,7 +5,7 @@
 //!
 //! One thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Link, LinkEvent};
 
@@ -13,6 +13,7 @@ use super::{Link, LinkEvent};
 #[derive(Clone, Debug, Default)]
 pub struct LinkTable {
     links: BTreeMap<u32, Link>,
+    by_name: HashMap<String, u32>,
 }
 
 /// What is different.
@@ -43,6 +44,13 @@ pub enum LinkChange {
 }
 
 impl LinkTable {
+    /// A table of these devices.
+    pub fn of(links: Vec<Link>) -> Self {
+        let mut table = Self::default();
+        let _ = table.resync(links);
+        table
+    }
+
     /// All devices, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Link> {
         self.links.values()
@@ -55,7 +63,14 @@ impl LinkTable {
 
     /// The device of this name.
     pub fn by_name(&self, name: &str) -> Option<&Link> {
-        self.iter().find(|link| link.name == name)
+        self.by_name.get(name).and_then(|ifindex| self.links.get(ifindex))
+    }
+
+    /// Notes what was done to the device of this name, which its event will tell later.
+    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.by_name.get(name).and_then(|ifindex| self.links.get_mut(ifindex)) {
+            edit(link);
+        }
     }
 
     /// Takes an event in and says what is different. For [`LinkEvent::Overrun`] that is nothing:
@@ -73,12 +88,9 @@ impl LinkTable {
     /// Makes the table what was listed, and says what is different.
     pub fn resync(&mut self, listed: Vec<Link>) -> Vec<LinkChange> {
         let mut changes = Vec::new();
-        let gone: Vec<u32> = self
-            .links
-            .keys()
-            .filter(|ifindex| !listed.iter().any(|link| link.ifindex == **ifindex))
-            .copied()
-            .collect();
+        let there: BTreeSet<u32> = listed.iter().map(|link| link.ifindex).collect();
+        let is_gone = |ifindex: &u32| !there.contains(ifindex);
+        let gone: Vec<u32> = self.links.keys().copied().filter(is_gone).collect();
         for ifindex in gone {
             self.remove(ifindex, &mut changes);
         }
@@ -92,13 +104,21 @@ impl LinkTable {
         let ifindex = link.ifindex;
         // Two devices that swapped names: whoever has this one's name has another now, which its own
         // event or line of the list will tell.
-        let stale = self.iter().find(|l| l.name == link.name && l.ifindex != ifindex);
-        if let Some(stale) = stale.map(|l| l.ifindex)
+        let stale = self.by_name.get(&link.name).copied().filter(|stale| *stale != ifindex);
+        if let Some(stale) = stale
             && let Some(other) = self.links.get_mut(&stale)
         {
             let from = std::mem::replace(&mut other.name, format!("#{stale}"));
+            self.by_name.insert(other.name.clone(), stale);
             changes.push(LinkChange::Renamed { ifindex: stale, from });
         }
+        if let Some(old) = self.links.get(&ifindex)
+            && old.name != link.name
+            && self.by_name.get(&old.name) == Some(&ifindex)
+        {
+            self.by_name.remove(&old.name);
+        }
+        self.by_name.insert(link.name.clone(), ifindex);
         match self.links.insert(ifindex, link) {
             None => changes.push(LinkChange::Added { ifindex }),
             Some(old) => {
@@ -117,6 +137,9 @@ impl LinkTable {
 
     fn remove(&mut self, ifindex: u32, changes: &mut Vec<LinkChange>) {
         if let Some(link) = self.links.remove(&ifindex) {
+            if self.by_name.get(&link.name) == Some(&ifindex) {
+                self.by_name.remove(&link.name);
+            }
             changes.push(LinkChange::Removed { link });
         }
     }

@@ -34,6 +34,21 @@ impl Tables {
         Self { first: RwLock::new(first) }
     }
 
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.first.read().unwrap_or_else(|e| e.into_inner()).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What a bridge has that forwards by a controller's rules only, before it has any.
+    pub fn secure() -> Self {
+        Self { first: RwLock::new(Classifier::default()) }
+    }
+
     /// The rule of `table` that decides `flow`; the bits that the search read are added to `wc`.
     pub fn lookup(&self, table: TableId, flow: &Flow, wc: &mut FlowWildcards) -> Option<Arc<Rule>> {
         if table != TableId(0) {

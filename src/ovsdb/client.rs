@@ -63,6 +63,10 @@ impl Client {
         let (commands, receiver) = mpsc::channel(OVSDB_TRANSACTIONS_MAX);
         let theirs = outbox.clone();
         let thread = std::thread::Builder::new().name("ovsdb".to_owned()).spawn(move || {
+            // Its lines are those that the peer's main thread writes.
+            crate::vlog::set_subprogram_name("");
+            // The peer has no such thread: its lines of the connection are the main thread's.
+            crate::vlog::set_subprogram_name("");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
@@ -127,3 +131,6 @@ impl Client {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;

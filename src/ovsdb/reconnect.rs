@@ -277,6 +277,68 @@ mod tests {
         assert_eq!(fsm.deadline_ms(), None);
     }
 
+    /// Keeps what is logged under `reconnect`.
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl tracing::Subscriber for Lines {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target() == "reconnect" && *metadata.level() <= tracing::Level::INFO
+        }
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Text(String);
+            impl tracing::field::Visit for Text {
+                fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn fmt::Debug) {
+                    self.0 += &format!("{value:?}");
+                }
+            }
+            let mut text = Text(format!("{}|", event.metadata().level()));
+            event.record(&mut text);
+            self.0.lock().expect("lines").push(text.0);
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// What a stock daemon of 3.1.0 logged about a server that came late and went.
+    #[test]
+    fn lines_are_the_peers() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            let mut fsm = Reconnect::new(0, 1);
+            fsm.set_remote("unix:/tmp/peer/db.sock".to_owned(), false);
+            let mut now = 0;
+            let missing = Loss::Error(io::Error::from_raw_os_error(libc::ENOENT));
+            for _ in 0..6 {
+                fsm.connecting(now);
+                lost(&mut fsm, &mut now, &missing);
+            }
+            fsm.connecting(now);
+            fsm.connected(now);
+            fsm.disconnected(now, &Loss::Closed);
+        });
+        let found = lines.0.lock().expect("lines").join("\n");
+        assert_eq!(found, "\
+INFO|unix:/tmp/peer/db.sock: connecting...
+INFO|unix:/tmp/peer/db.sock: connection attempt failed (No such file or directory)
+INFO|unix:/tmp/peer/db.sock: connecting...
+INFO|unix:/tmp/peer/db.sock: connection attempt failed (No such file or directory)
+INFO|unix:/tmp/peer/db.sock: waiting 2 seconds before reconnect
+INFO|unix:/tmp/peer/db.sock: connecting...
+INFO|unix:/tmp/peer/db.sock: connection attempt failed (No such file or directory)
+INFO|unix:/tmp/peer/db.sock: waiting 4 seconds before reconnect
+INFO|unix:/tmp/peer/db.sock: connecting...
+INFO|unix:/tmp/peer/db.sock: connection attempt failed (No such file or directory)
+INFO|unix:/tmp/peer/db.sock: continuing to reconnect in the background but suppressing further logging
+INFO|unix:/tmp/peer/db.sock: connected
+INFO|unix:/tmp/peer/db.sock: connection closed by peer");
+    }
+
     #[test]
     fn an_attempt_that_hangs_is_given_up() {
         let mut fsm = Reconnect::new(0, 1);

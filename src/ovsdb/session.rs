@@ -14,7 +14,7 @@
 //! What always holds: the replica is complete; each transaction gets one outcome; a text that makes
 //! no sense is an error after which the connection must be closed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -253,7 +253,11 @@ impl Session {
         if self.transactions.len() >= OVSDB_TRANSACTIONS_MAX {
             return Err(TxnError::Busy);
         }
-        let Some(mut compiled) = transaction.compile(&self.replica) else { return Ok(false) };
+        let on_their_way = self.transactions.values().flat_map(|(_, compiled)| &compiled.written);
+        let unsettled: BTreeSet<_> = on_their_way.copied().collect();
+        let Some(mut compiled) = transaction.compile(&self.replica, &unsettled) else {
+            return Ok(false);
+        };
         if let Some(lock) = &self.lock {
             compiled.assert_lock(lock);
         }

@@ -86,6 +86,9 @@ impl TxnError {
     }
 }
 
+/// One column of one row.
+pub(super) type Cell = (Table, Uuid, &'static str);
+
 #[derive(Clone, Debug)]
 enum Edit {
     Set(Datum),
@@ -238,8 +241,16 @@ impl Transaction {
 
     /// The parameters of the `transact` request, without what `replica` holds already and
     /// without the assertion of a lock. `None` when nothing remains to be written.
-    pub(super) fn compile(&self, replica: &Replica) -> Option<Compiled> {
-        let mut compiled = Compiled { params: vec![json!(DATABASE)], operations: Vec::new() };
+    ///
+    /// Of cells in `unsettled`, which transactions on their way write, it is not known what they will
+    /// hold, so they are written in any case.
+    pub(super) fn compile(
+        &self,
+        replica: &Replica,
+        unsettled: &BTreeSet<Cell>,
+    ) -> Option<Compiled> {
+        let mut compiled =
+            Compiled { params: vec![json!(DATABASE)], operations: Vec::new(), written: Vec::new() };
         for (table, uuid, column, datum) in &self.waits {
             if let Some(kind) = replica.schema().column(*table, column) {
                 let datum = self.encode(datum, kind);
@@ -252,7 +263,7 @@ impl Transaction {
         }
         let waits = compiled.operations.len();
         for (&(table, uuid), edit) in &self.rows {
-            self.compile_row(replica, table, uuid, edit, &mut compiled);
+            self.compile_row(replica, unsettled, (table, uuid), edit, &mut compiled);
         }
         if compiled.operations.len() == waits {
             return None;
@@ -267,8 +278,8 @@ impl Transaction {
     fn compile_row(
         &self,
         replica: &Replica,
-        table: Table,
-        uuid: Uuid,
+        unsettled: &BTreeSet<Cell>,
+        (table, uuid): (Table, Uuid),
         edit: &RowEdit,
         compiled: &mut Compiled,
     ) {
@@ -305,11 +316,14 @@ impl Transaction {
         let (mut row, mut mutations) = (Map::new(), Vec::new());
         for (&column, edit) in &edit.columns {
             let Some(kind) = replica.schema().column(table, column) else { continue };
+            let cell = (table, uuid, column);
+            let is_settled = !unsettled.contains(&cell);
             let present = present.get(column);
+            let operations = row.len() + mutations.len();
             match edit {
                 Edit::Set(datum) => {
                     let datum = fitted(datum, kind);
-                    if present != Some(&datum) {
+                    if !is_settled || present != Some(&datum) {
                         row.insert(column.to_owned(), self.encode(&datum, kind));
                     }
                 }
@@ -319,14 +333,16 @@ impl Transaction {
                         Some(Datum::Map(map)) => map,
                         _ => &empty,
                     };
-                    let set: Vec<_> =
-                        set.iter().filter(|(k, v)| present.get(k) != Some(v)).collect();
+                    let set: Vec<_> = set
+                        .iter()
+                        .filter(|(k, v)| !is_settled || present.get(k) != Some(v))
+                        .collect();
                     // A key that is there keeps its value at an insertion, so it goes first.
                     let changed = set.iter().map(|(key, _)| *key);
                     let gone: BTreeSet<_> = remove
                         .iter()
                         .chain(changed)
-                        .filter(|key| present.contains_key(key))
+                        .filter(|key| !is_settled || present.contains_key(key))
                         .collect();
                     if !gone.is_empty() {
                         let gone = Datum::set(gone.into_iter().cloned());
@@ -343,8 +359,10 @@ impl Transaction {
                         _ => &[],
                     };
                     let is_there = |atom: &&Atom| present.binary_search(atom).is_ok();
-                    let gone: Vec<_> = removed.iter().filter(is_there).cloned().collect();
-                    let new: Vec<_> = added.iter().filter(|a| !is_there(a)).cloned().collect();
+                    let gone = removed.iter().filter(|atom| !is_settled || is_there(atom));
+                    let new = added.iter().filter(|atom| !is_settled || !is_there(atom));
+                    let (gone, new): (Vec<_>, Vec<_>) =
+                        (gone.cloned().collect(), new.cloned().collect());
                     if !gone.is_empty() {
                         mutations.push(json!([
                             column,
@@ -360,6 +378,9 @@ impl Transaction {
                         ]));
                     }
                 }
+            }
+            if row.len() + mutations.len() > operations {
+                compiled.written.push(cell);
             }
         }
         if !row.is_empty() {
@@ -426,6 +447,8 @@ pub(super) struct Compiled {
     /// The database's name and the operations.
     pub(super) params: Vec<Value>,
     operations: Vec<Origin>,
+    /// What it writes of rows that are there.
+    pub(super) written: Vec<Cell>,
 }
 
 impl Compiled {

@@ -11,6 +11,7 @@
 
 pub mod adopt;
 pub mod decide;
+pub mod pace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use ovs_netlink::flow::FlowMsg;
 
 use self::adopt::Found;
 use self::decide::{Scratch, Verdict, is_idle, retranslate};
+use self::pace::Pace;
 use crate::clock::Follower;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, DumpDetail, FlowOp, FlowTotals};
@@ -349,8 +351,11 @@ impl Revalidator {
         let is_terse = settings.ufid.load(Ordering::Relaxed);
         let detail = if is_terse { DumpDetail::Terse } else { DumpDetail::Full };
         let datapath = self.datapath.clone();
+        let udpif = self.udpif.clone();
+        let mut pace = Pace::new(&udpif);
         datapath.flow_dump(detail, &mut |flow| {
             seen += 1;
+            pace.step();
             let ufid = flow.ufid.map(Ufid);
             let is_idle = |ukey: &Ukey| is_idle(ukey, now_ms, max_idle_ms, flows, limit);
             let known = ufid.and_then(|ufid| Some((ufid, self.saw(&ufid, flow, now_ms, is_idle)?)));
@@ -367,7 +372,7 @@ impl Revalidator {
                 idle.push((ufid, reason));
             }
         })?;
-        let took_ms = begun.elapsed().as_millis() as u64;
+        let took_ms = begun.elapsed().saturating_sub(pace.slept()).as_millis() as u64;
         let cap = settings.flow_limit.load(Ordering::Relaxed);
         self.udpif.limit.adapt(cap, seen as usize, took_ms);
         if took_ms > SLOW_DUMP_MS {
@@ -490,3 +495,6 @@ fn totals_to_stats(totals: &FlowTotals) -> UkeyStats {
         tcp_flags: totals.tcp_flags,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use super::control::Control;
 use super::table::{Align, Table};
 use super::{Failure, print};
 
-/// Of `dpctl/show`.
+/// Of `dpctl/show`, where it stands under its name.
 #[derive(Debug, Deserialize)]
 struct Datapath {
     ports: Vec<Device>,
@@ -48,14 +48,14 @@ struct Upcalls {
 /// `rovs ports`.
 pub(super) fn list(target: &str, json: bool) -> Result<(), Failure> {
     let mut control = Control::connect(target)?;
-    let datapath: Datapath = control.ask("dpctl/show", &[])?;
+    let datapaths: BTreeMap<String, Datapath> = control.ask("dpctl/show", &[])?;
     let upcalls: Vec<Upcalls> = control.ask("upcall/ports", &[])?;
     let upcalls: BTreeMap<&str, &Upcalls> =
         upcalls.iter().map(|upcalls| (upcalls.port.as_str(), upcalls)).collect();
     let none = Upcalls::default();
-    let rows = datapath
-        .ports
-        .iter()
+    let rows = datapaths
+        .values()
+        .flat_map(|datapath| &datapath.ports)
         .map(|device| (device, upcalls.get(device.name.as_str()).copied().unwrap_or(&none)));
     if json {
         let rows = rows.map(|(device, upcalls)| {

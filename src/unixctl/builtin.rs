@@ -105,13 +105,27 @@ impl Registry {
             log.close_log_file();
             Ok(())
         });
+        // Hidden by the peer too, whose releases since 3.3 have it.
+        self.register_hidden("vlog/message", 1..=1, |call, reply| {
+            tracing::info!(target: "vlog", "{}", call.arg(0).unwrap_or_default());
+            reply.ok(());
+        });
     }
 }
 
 impl Registry {
     /// Adds the `coverage/` commands.
     pub fn register_coverage(&self) {
-        self.register("coverage/show", "", 0..=0, |_| Ok(coverage::show()));
+        self.register("coverage/show", "", 0..=0, |call| {
+            Ok(match call.format {
+                Format::Text => Output::Text(coverage::show()),
+                Format::Json => {
+                    let totals = coverage::totals().into_iter();
+                    let totals = totals.map(|(name, total)| (name.to_owned(), total.into()));
+                    Output::Json(Value::Object(totals.collect()))
+                }
+            })
+        });
         self.register("coverage/read-counter", "COUNTER", 1..=1, |call| {
             let total = call.arg(0).and_then(coverage::read);
             total.map(|total| format!("{total}\n")).ok_or(CommandError::from("No such counter"))

@@ -34,6 +34,9 @@ static RL: RateLimit = RateLimit::new(5, 5);
 counter!(static UNIXCTL_RECEIVED = "unixctl_received");
 counter!(static UNIXCTL_REPLIED = "unixctl_replied");
 
+/// Length of an answer that the control thread encodes itself.
+const ANSWER_BYTES_AT_ONCE: usize = 64 * 1024;
+
 /// Longest path that a `sockaddr_un` takes, with its NUL.
 const UNIX_PATH_MAX: usize = 108;
 
@@ -317,7 +320,32 @@ impl Connection {
             let abandoned = || Err(format!("\"{method}\" command was abandoned"));
             answer.await.unwrap_or_else(|_| abandoned())
         };
-        let answer = encode(answer, self.format);
+        UNIXCTL_REPLIED.add(1);
+        let format = self.format;
+        if !is_long(&answer) {
+            return finish(answer, format, id);
+        }
+        // Others do not wait while a dump of hundreds of thousands of flows is written out.
+        let work = tokio::task::spawn_blocking(move || finish(answer, format, id));
+        work.await.unwrap_or_default()
+    }
+}
+
+/// Whether it may take long to encode an answer. Of JSON nobody knows without looking at it all.
+fn is_long(answer: &Result<Output, String>) -> bool {
+    match answer {
+        Ok(Output::Text(text)) | Err(text) => text.len() > ANSWER_BYTES_AT_ONCE,
+        Ok(Output::Json(serde_json::Value::Object(members))) => {
+            members.values().any(|value| value.is_array() || value.is_object())
+        }
+        Ok(Output::Json(value)) => value.is_array(),
+    }
+}
+
+/// The bytes of an answer, which is logged on the way.
+fn finish(answer: Result<Output, String>, format: Format, id: serde_json::Value) -> Vec<u8> {
+    let answer = encode(answer, format);
+    if tracing::enabled!(target: "unixctl", tracing::Level::DEBUG) {
         let (outcome, body) = match &answer {
             Ok(value) => {
                 ("success", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
@@ -325,7 +353,6 @@ impl Connection {
             Err(text) => ("error", text.clone()),
         };
         tracing::debug!(target: "unixctl", "replying with {outcome}, id={id}: \"{body}\"");
-        UNIXCTL_REPLIED.add(1);
-        encode_answer(answer, id)
     }
+    encode_answer(answer, id)
 }

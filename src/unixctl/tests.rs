@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+/// Far more than a socket's buffers hold.
+const DUMP_BYTES: usize = 32 << 20;
+
 /// Serves a registry of a few commands while `clients` runs in a thread of its own.
 fn serve(clients: impl FnOnce(&Path) + Send + 'static) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -31,6 +34,9 @@ fn serve(clients: impl FnOnce(&Path) + Send + 'static) {
             std::thread::sleep(Duration::from_millis(20));
             reply.ok("at last");
         });
+    });
+    registry.register_hidden("dump", 0..=0, |_, reply| {
+        std::thread::spawn(move || reply.ok("x".repeat(DUMP_BYTES)));
     });
     registry.register_deferred("never", "", 0..=0, |_, reply| drop(reply));
     let pending = std::cell::RefCell::new(Vec::new());
@@ -204,6 +210,50 @@ fn idle_and_stuck_clients_lock_nobody_out() {
         assert!(matches!(closed.recv(), Ok(Err(client::ClientError::Io(error)))
             if error.kind() == std::io::ErrorKind::WouldBlock));
         drop(idle);
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_keeps_nobody_waiting() {
+    serve(|path| {
+        let mut lazy = UnixStream::connect(path).expect("a connection");
+        let request = br#"{"method":"dump","params":[],"id":1}"#;
+        lazy.write_all(request).expect("a request");
+        // Its answer is on its way: it has begun to come.
+        let mut first = [0];
+        lazy.read_exact(&mut first).expect("the beginning");
+        for _ in 0..100 {
+            assert_eq!(ask(path, "echo", &["still here"]), Ok("still here\n".to_owned()));
+        }
+        let mut rest = Vec::new();
+        lazy.shutdown(std::net::Shutdown::Write).expect("no more requests");
+        lazy.read_to_end(&mut rest).expect("the rest");
+        assert!(rest.len() > DUMP_BYTES, "only {} bytes came", rest.len());
+    });
+}
+
+#[test]
+fn many_clients_at_once_get_their_own_answers() {
+    serve(|path| {
+        let clients: Vec<_> = (0..UNIXCTL_CONNECTIONS_MAX / 2)
+            .map(|n| {
+                let path = path.to_owned();
+                std::thread::spawn(move || {
+                    let mut client = client::Client::connect(&path).expect("a connection");
+                    for i in 0..20 {
+                        let (command, want) = match i % 3 {
+                            0 => ("later", "at last\n".to_owned()),
+                            _ => ("echo", format!("{n} {i}\n")),
+                        };
+                        let text = format!("{n} {i}");
+                        let args = if i % 3 == 0 { vec![] } else { vec![text.as_str()] };
+                        let answer = client.call(command, &args).expect("an answer");
+                        assert_eq!(answer, Ok(want.into()));
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().expect("a client"));
     });
 }
 

@@ -13,14 +13,35 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::datapath::OdpPort;
 
-/// A port with at most so many waiting upcalls is light: it is served before the others.
+/// A port is light, and served before the others, with at most so many waiting upcalls and at most
+/// so many of the last ones.
 const LIGHT: usize = 2;
+const LIGHT_RECENT: u32 = 16;
+
+/// Upcalls after which those before count half.
+const RECENT: u32 = 256;
+
+/// What one port has.
+#[derive(Default)]
+struct Waiting {
+    upcalls: VecDeque<Vec<u8>>,
+    /// Upcalls of late, the older ones counted less.
+    recent: u32,
+}
+
+impl Waiting {
+    fn is_light(&self) -> bool {
+        self.upcalls.len() <= LIGHT && self.recent <= LIGHT_RECENT
+    }
+}
 
 /// See the module's page.
 pub struct FairQueue {
     max: usize,
     len: usize,
-    queues: HashMap<OdpPort, VecDeque<Vec<u8>>, foldhash::fast::RandomState>,
+    queues: HashMap<OdpPort, Waiting, foldhash::fast::RandomState>,
+    /// Upcalls since `recent` was halved.
+    pushed: u32,
     /// Ports with something waiting, the next to be served first.
     turn: VecDeque<OdpPort>,
     spare: Vec<Vec<u8>>,
@@ -29,7 +50,14 @@ pub struct FairQueue {
 impl FairQueue {
     /// An empty queue for at most `max` upcalls.
     pub fn new(max: usize) -> Self {
-        Self { max, len: 0, queues: HashMap::default(), turn: VecDeque::new(), spare: Vec::new() }
+        Self {
+            max,
+            len: 0,
+            queues: HashMap::default(),
+            pushed: 0,
+            turn: VecDeque::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// Number of waiting upcalls.
@@ -45,13 +73,17 @@ impl FairQueue {
     /// Adds an upcall of `port`. The port that loses one for it, if any: this one or another.
     #[must_use = "a dropped upcall must be counted"]
     pub fn push(&mut self, port: OdpPort, datagram: &[u8]) -> Option<OdpPort> {
+        self.count(port);
         let mut loser = None;
         if self.len >= self.max {
-            let own = self.queues.get(&port).map_or(0, VecDeque::len);
-            let longest = self.turn.iter().map(|port| (self.queues[port].len(), *port)).max();
+            let own = self.queues.get(&port).map_or(0, |own| own.upcalls.len());
+            let longest =
+                self.turn.iter().map(|port| (self.queues[port].upcalls.len(), *port)).max();
             match longest {
                 Some((len, other)) if len > own => {
-                    if let Some(lost) = self.queues.get_mut(&other).and_then(VecDeque::pop_back) {
+                    if let Some(lost) =
+                        self.queues.get_mut(&other).and_then(|other| other.upcalls.pop_back())
+                    {
                         self.spare.push(lost);
                         self.len -= 1;
                     }
@@ -63,7 +95,7 @@ impl FairQueue {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(datagram);
-        let queue = self.queues.entry(port).or_default();
+        let queue = &mut self.queues.entry(port).or_default().upcalls;
         if queue.is_empty() {
             self.turn.push_back(port);
         }
@@ -72,9 +104,18 @@ impl FairQueue {
         loser
     }
 
+    fn count(&mut self, port: OdpPort) {
+        self.queues.entry(port).or_default().recent += 1;
+        self.pushed += 1;
+        if self.pushed >= RECENT {
+            self.pushed = 0;
+            self.queues.values_mut().for_each(|waiting| waiting.recent /= 2);
+        }
+    }
+
     /// Takes the next upcall of a light port into `out`; false if no light port waits.
     pub fn pop_light(&mut self, out: &mut Vec<u8>) -> bool {
-        let light = self.turn.iter().position(|port| self.queues[port].len() <= LIGHT);
+        let light = self.turn.iter().position(|port| self.queues[port].is_light());
         light.is_some_and(|turn| self.pop_at(turn, out))
     }
 
@@ -87,7 +128,7 @@ impl FairQueue {
         let Some(port) = self.turn.remove(turn) else {
             return false;
         };
-        let Some(queue) = self.queues.get_mut(&port) else {
+        let Some(Waiting { upcalls: queue, .. }) = self.queues.get_mut(&port) else {
             return false;
         };
         let Some(buffer) = queue.pop_front() else {
@@ -161,6 +202,13 @@ mod tests {
         assert_eq!(out, [100]);
         assert!(!queue.pop_light(&mut out));
         assert_eq!(queue.len(), 50);
+        // Who had much to ask just now is not light because little of it is left.
+        while queue.pop(&mut out) {}
+        assert_eq!(queue.push(NOISY, &[7]), None);
+        assert!(!queue.pop_light(&mut out));
+        assert_eq!(queue.push(QUIET, &[101]), None);
+        assert!(queue.pop_light(&mut out));
+        assert_eq!(out, [101]);
     }
 
     proptest::proptest! {
@@ -179,7 +227,7 @@ mod tests {
                     }
                 }
                 assert!(queue.len() <= 8);
-                assert_eq!(queue.len(), queue.queues.values().map(VecDeque::len).sum::<usize>());
+                assert_eq!(queue.len(), queue.queues.values().map(|w| w.upcalls.len()).sum::<usize>());
                 assert_eq!(pushed, lost + served + queue.len());
             }
         }

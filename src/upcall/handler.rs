@@ -4,14 +4,17 @@
 //! is counted and the reading goes on, never closes. Ports with little to ask are answered before
 //! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog (two
 //! full batches in a row), when the handler empties its socket into a [`FairQueue`] between small
-//! portions of the rest.
+//! portions of the rest. Where others want the CPU too, it rests between these, asleep on its
+//! socket ([`Contention`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use ovs_netlink::RecvRing;
 
+use super::contention::Contention;
 use super::fair::FairQueue;
 use super::worker::Worker;
 use super::{Udpif, now_ms};
@@ -38,9 +41,9 @@ const LIGHT: usize = 2;
 /// Upcalls served between two looks at the socket while others wait: as many as one read brings, and
 /// few while there is anybody with little to ask, who may ask again.
 const SERVE: usize = UPCALL_BATCH;
-const SERVE_WATCHED: usize = 8;
+const SERVE_WATCHED: usize = 4;
 
-/// Looks at the socket for which a handler remembers that somebody with little to ask was there.
+/// Portions for which a handler remembers that somebody with little to ask was there.
 const WATCH: u32 = 1_000;
 
 /// See the module's page.
@@ -55,8 +58,13 @@ pub struct Handler {
     ports: Vec<OdpPort>,
     /// The last read was full: there may be more.
     was_full: bool,
-    /// Looks at the socket that are still to be made often.
+    /// Small portions that are still to be made.
     watch: u32,
+    contention: Contention,
+    /// Until when the backlog is left alone.
+    rest_until: Option<Instant>,
+    /// Whether this handler is counted in [`Udpif::behind`].
+    is_behind: bool,
 }
 
 impl Handler {
@@ -72,6 +80,9 @@ impl Handler {
             ports: Vec::with_capacity(UPCALL_BATCH),
             was_full: false,
             watch: 0,
+            contention: Contention::default(),
+            rest_until: None,
+            is_behind: false,
         }
     }
 
@@ -95,9 +106,16 @@ impl Handler {
     /// When nothing will ever be read from the port again.
     pub fn turn(&mut self, wait: Duration) -> Result<(), RecvError> {
         let is_behind = self.was_full || !self.queue.is_empty();
-        let read = self.read(if is_behind { Duration::ZERO } else { wait })?;
+        self.tell_behind(is_behind);
+        let wait = match self.rest_left() {
+            Some(left) => left,
+            None if is_behind => Duration::ZERO,
+            None => wait,
+        };
+        let mut read = self.read(wait)?;
         let may_be_more = read == UPCALL_BATCH;
-        if self.queue.is_empty() && !(self.was_full && may_be_more) {
+        let is_backlog = self.was_full && may_be_more || !self.queue.is_empty();
+        if !is_backlog && !self.is_sharing() {
             match read {
                 0 => self.queue.tidy(),
                 1..=SMALL => self.serve_ring(|_| true),
@@ -109,7 +127,6 @@ impl Handler {
         self.was_full = false;
         self.enqueue();
         self.serve_light();
-        let mut read = read;
         let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
         while read == UPCALL_BATCH && turns > 0 {
             read = self.read(Duration::ZERO)?;
@@ -117,8 +134,35 @@ impl Handler {
             self.serve_light();
             turns -= 1;
         }
-        self.serve_queue();
+        if self.rest_left().is_none() {
+            self.serve_queue();
+        }
         Ok(())
+    }
+
+    /// Whether somebody with little to ask is there and others want the CPU.
+    fn is_sharing(&self) -> bool {
+        self.watch > 0 && self.contention.is_felt()
+    }
+
+    fn rest_left(&mut self) -> Option<Duration> {
+        let left = self.rest_until?.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            self.rest_until = None;
+        }
+        self.rest_until.map(|_| left)
+    }
+
+    fn tell_behind(&mut self, is_behind: bool) {
+        if is_behind != self.is_behind {
+            self.is_behind = is_behind;
+            let behind = &self.udpif.behind;
+            if is_behind {
+                behind.fetch_add(1, Ordering::Relaxed);
+            } else {
+                behind.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn read(&mut self, wait: Duration) -> Result<usize, RecvError> {
@@ -217,8 +261,10 @@ impl Handler {
 
     /// Answers some of the others.
     fn serve_queue(&mut self) {
+        let is_watched = self.watch > 0;
         self.watch = self.watch.saturating_sub(1);
-        let portion = if self.watch > 0 { SERVE_WATCHED } else { SERVE };
+        let begun = is_watched.then(Instant::now);
+        let portion = if is_watched { SERVE_WATCHED } else { SERVE };
         self.worker.begin(now_ms());
         for _ in 0..portion {
             if !self.queue.pop(&mut self.buffer) {
@@ -227,6 +273,10 @@ impl Handler {
             self.worker.decide(&self.buffer);
         }
         self.flush();
+        if let Some(begun) = begun {
+            let rest = self.contention.rest_after(preemptions(), begun.elapsed());
+            self.rest_until = (!rest.is_zero()).then(|| Instant::now() + rest);
+        }
     }
 
     /// Sends the answers and takes the kernel's refusals.
@@ -248,6 +298,18 @@ impl Handler {
             }
         }
     }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.tell_behind(false);
+    }
+}
+
+/// How often this thread has lost the CPU to another one.
+fn preemptions() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD);
+    usage.map_or(0, |usage| usage.involuntary_context_switches() as u64)
 }
 
 fn send_errno(error: &SendError) -> i32 {

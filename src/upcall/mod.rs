@@ -10,6 +10,7 @@
 //! dropped.
 
 pub mod changes;
+pub mod contention;
 pub mod fair;
 pub mod gate;
 pub mod handler;
@@ -29,6 +30,7 @@ use arc_swap::ArcSwap;
 
 pub use crate::clock::now_ms;
 use crate::datapath::FamilyIds;
+use crate::datapath::record::Tap;
 use crate::l2::fdb::{FdbKey, Learned};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
@@ -133,12 +135,16 @@ pub struct Udpif {
     pub limit: FlowLimit,
     /// Whether packets are decided.
     pub gate: Gate,
+    /// Handlers that have more upcalls waiting than they can serve at once. What can wait does.
+    pub behind: AtomicUsize,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
     pub health: Health,
     /// How messages to the kernel are addressed.
     pub target: Target,
+    /// Where a recording is told what no upcall shows.
+    pub tap: Tap,
     /// When the daemon started.
     pub started: Instant,
 }
@@ -168,9 +174,11 @@ impl Udpif {
             settings: Settings::default(),
             limit: FlowLimit::default(),
             gate: Gate::default(),
+            behind: AtomicUsize::new(0),
             counters: Counters::default(),
             health: Health::default(),
             target,
+            tap: Tap::default(),
             started: Instant::now(),
         })
     }
@@ -225,6 +233,12 @@ impl Udpif {
         // A flow that waits for its revalidation may speak of a port that is no more.
         if bridge.bundle(learnt.bundle).is_some_and(|b| b.includes_vlan(learnt.key.vlan)) {
             let learned = bridge.fdb.seen(learnt.key, learnt.bundle, used_ms, now_ms);
+            if matches!(learned, Learned::New { .. } | Learned::Moved { .. })
+                && let Some(bundle) = bridge.bundle(learnt.bundle)
+            {
+                let FdbKey { vlan, mac } = learnt.key;
+                self.tap.learned(|| format!("{} {} {vlan} {mac}", bridge.name, bundle.name));
+            }
             self.note_learned(learnt.bridge, learnt.key, learned);
         }
     }
@@ -236,7 +250,7 @@ impl Udpif {
                 self.changes.add([Dep::Fdb(bridge, key)].into_iter().chain(evicted));
             }
             Learned::Moved { .. } => self.changes.add([Dep::Fdb(bridge, key)]),
-            Learned::Refused | Learned::Refreshed | Learned::Locked => {}
+            Learned::Refused | Learned::Refreshed | Learned::Locked | Learned::Static => {}
         }
     }
 
@@ -298,7 +312,7 @@ mod tests {
             name: "br0".to_owned(),
             forward_bpdu: false,
             ports: bundles.iter().map(port).collect(),
-            bundles,
+            bundles: bundles.into(),
             fdb: fdb.clone(),
             tables: Arc::new(Tables::standalone()),
         })])

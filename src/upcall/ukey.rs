@@ -436,6 +436,30 @@ mod tests {
     }
 
     #[test]
+    fn a_ukey_feeds_all_that_its_packets_pass() {
+        let counters: [Arc<PatchCounters>; 2] = Default::default();
+        let learn = |bridge| Effect::Learn {
+            bridge: BridgeId(bridge),
+            key: FdbKey { vlan: 0, mac: crate::flow::EthAddr([2; 6]) },
+            bundle: BundleId(bridge),
+            grat_arp: false,
+        };
+        let [from, to] = counters.clone();
+        let effects = [learn(1), Effect::Patch { from, to }, learn(2)];
+        let ukey = Ukey::new(&NewUkey { effects: &effects, ..new(1) });
+        let learnt = ukey.feeds.iter().filter_map(|feed| match feed {
+            Feed::Learnt(learnt) => Some(learnt.bridge),
+            _ => None,
+        });
+        assert_eq!(learnt.collect::<Vec<_>>(), [BridgeId(1), BridgeId(2)]);
+        assert!(ukey.heap_bytes() > 0, "more than fits in is counted");
+        let Feed::Patch(from, to) = &ukey.feeds[1] else { panic!("{:?}", ukey.feeds[1]) };
+        from.credit(to, 3, 180);
+        assert_eq!(counters[0].tx_packets.load(Ordering::Relaxed), 3);
+        assert_eq!(counters[1].rx_bytes.load(Ordering::Relaxed), 180);
+    }
+
+    #[test]
     fn a_ukey_is_at_most_600_bytes_and_the_memory_comes_back() {
         let map = UkeyMap::default();
         let flows = 20_000;

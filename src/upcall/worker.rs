@@ -500,3 +500,62 @@ fn metadata_key(key: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ovs_netlink::attr::AttrWriter;
+
+    use super::*;
+    use crate::datapath::FamilyIds;
+    use crate::odp;
+    use crate::odp::cookie::SlowPathReason;
+    use crate::odp::ufid::UfidHasher;
+    use crate::upcall::Target;
+
+    #[test]
+    fn a_packet_of_a_userspace_action_is_told_by_its_cookie() {
+        let families =
+            FamilyIds { datapath: 1, vport: 2, flow: 3, packet: 4, meter: None, ct_limit: None };
+        let udpif = Udpif::new(Target {
+            families,
+            dp_ifindex: 1,
+            support: odp::Support::default(),
+            ufids: UfidHasher::new([0; 16]),
+        });
+        let mut worker = Worker::new(udpif.clone());
+        let mut key = Vec::new();
+        AttrWriter::new(&mut key).u32(uapi::OVS_KEY_ATTR_IN_PORT, 5);
+        let cookie = UserCookie {
+            ofp_in_port: 1,
+            ofproto: [7; 16],
+            reason: CookieReason::SlowPath(SlowPathReason::CFM),
+        };
+        let mut sent_up = |userdata: Option<&[u8]>| {
+            let upcall = Upcall {
+                cmd: UpcallCmd::Action,
+                dp_ifindex: 1,
+                packet: &[0; 60],
+                key: &key,
+                userdata,
+                egress_tun_key: None,
+                actions: None,
+                mru: None,
+                hash: None,
+                len: None,
+                attrs: &[],
+            };
+            let mut message = MsgBuf::new();
+            upcall.append(&mut message, families.packet).unwrap();
+            worker.begin(0);
+            worker.decide(message.as_bytes());
+            assert!(worker.finish().is_empty());
+            let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            (load(&udpif.counters.actions), load(&udpif.counters.bad))
+        };
+        assert_eq!(sent_up(Some(&cookie.encode())), (1, 0));
+        assert_eq!(sent_up(Some(&[1, 2, 3])), (2, 1));
+        assert_eq!(sent_up(None), (3, 2));
+        let totals = udpif.ports.totals();
+        assert_eq!((totals[0].port, totals[0].asked, totals[0].served), (OdpPort(5), 3, 1));
+    }
+}

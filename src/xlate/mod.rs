@@ -12,12 +12,14 @@
 
 mod normal;
 mod output;
+mod patch;
 mod vlan;
 
 use std::sync::Arc;
 
+use crate::coverage::counter;
 use crate::datapath::OdpPort;
-use crate::flow::tracked::Tracked;
+use crate::flow::tracked::{Tracked, VlanStack};
 use crate::flow::{
     FLOW_MAX_MPLS_LABELS, FLOW_NW_FRAG_ANY, FLOW_NW_FRAG_LATER, Flow, FlowWildcards, VLAN_CFI,
 };
@@ -25,6 +27,8 @@ use crate::l2::fdb::{BundleId, FdbKey};
 use crate::odp::action::OdpActions;
 use crate::ofproto::{OfpAction, Rule, TableId};
 use crate::snapshot::{Bridge, BridgeId, Dep, PatchCounters, Port, Snapshot};
+
+counter!(static XLATE_ACTIONS = "xlate_actions");
 
 /// What is translated.
 #[derive(Clone, Copy)]
@@ -83,6 +87,10 @@ pub enum DropReason {
     NowhereToFlood,
     /// More actions than the kernel accepts.
     TooManyActions,
+    /// A patch port whose peer is not there, or has another peer.
+    NoPeer,
+    /// Bridges patched into a ring: too many in a row, or in all.
+    TooDeep,
 }
 
 impl DropReason {
@@ -98,6 +106,8 @@ impl DropReason {
             Self::DestinationIsSource => "the destination is behind the input port",
             Self::NowhereToFlood => "no other port carries this VLAN",
             Self::TooManyActions => "more actions than the kernel accepts",
+            Self::NoPeer => "the patch port has no peer",
+            Self::TooDeep => "bridges are patched into a ring",
         }
     }
 }
@@ -137,6 +147,7 @@ impl XlateOut {
 
 /// Everything that a step of the pipeline reads and writes.
 struct Ctx<'a> {
+    snapshot: &'a Snapshot,
     bridge: &'a Bridge,
     in_port: &'a Port,
     now_ms: u64,
@@ -144,6 +155,12 @@ struct Ctx<'a> {
     flow: Tracked<'a>,
     /// The flow as the actions so far leave it.
     base: Flow,
+    /// The VLAN headers that the packet came with.
+    came_with: VlanStack,
+    /// Patches on the way from the port that the packet came in by to here.
+    depth: usize,
+    /// Patches gone through in all.
+    crossed: usize,
     actions: &'a mut OdpActions,
     deps: &'a mut Vec<Dep>,
     effects: &'a mut Vec<Effect>,
@@ -160,6 +177,7 @@ impl Ctx<'_> {
 
 /// Translates `input` into `out`, replacing what `out` held.
 pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
+    XLATE_ACTIONS.add(1);
     out.clear();
     mark_always_read(input.flow, &mut out.wc);
 
@@ -175,11 +193,15 @@ pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
     let mut flow = *input.flow;
     flow.in_port = in_port.ofp.in_port();
     let mut ctx = Ctx {
+        snapshot: input.snapshot,
         bridge,
         in_port,
         now_ms: input.now_ms,
         flow: Tracked::new(&flow, &mut out.wc),
         base: flow,
+        came_with: flow.vlans,
+        depth: 0,
+        crossed: 0,
         actions: &mut out.actions,
         deps: &mut out.deps,
         effects: &mut out.effects,
@@ -214,6 +236,7 @@ fn table(ctx: &mut Ctx<'_>, id: TableId) -> Result<(), DropReason> {
     if rule.actions.is_empty() {
         return Err(DropReason::RuleDrops);
     }
+    let before = ctx.actions.as_bytes().len();
     let mut result = Ok(());
     for action in &rule.actions {
         let done = match action {
@@ -222,7 +245,7 @@ fn table(ctx: &mut Ctx<'_>, id: TableId) -> Result<(), DropReason> {
         };
         result = result.and(done);
     }
-    if ctx.actions.is_empty() { result } else { Ok(()) }
+    if ctx.actions.as_bytes().len() == before { result } else { Ok(()) }
 }
 
 /// What every megaflow matches: the port, the packet type, the Ethernet type, whether the packet is

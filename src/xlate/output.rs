@@ -1,6 +1,6 @@
 //! Sending to a port: the rewrites so far are committed to actions, then the output itself.
 
-use super::{Ctx, DropReason};
+use super::{Ctx, DropReason, patch};
 use crate::odp::commit::{CommitOptions, commit_actions};
 use crate::ofproto::OfPort;
 use crate::snapshot::Attachment;
@@ -14,12 +14,13 @@ pub(super) fn output(ctx: &mut Ctx<'_>, ofp: OfPort) -> Result<(), DropReason> {
     let Some(port) = ctx.bridge.port(ofp) else {
         return Err(DropReason::UnknownPort);
     };
+    let odp = match &port.at {
+        Attachment::Datapath(odp) => *odp,
+        Attachment::Patch(patch) => return patch::cross(ctx, ofp, patch),
+    };
     let (flow, wc) = ctx.flow.parts();
     // VLAN headers are all that is rewritten so far, which the datapath does by itself.
     commit_actions(flow, &mut ctx.base, ctx.actions, wc, CommitOptions::default());
-    let Attachment::Datapath(odp) = port.at else {
-        return Err(DropReason::UnknownPort);
-    };
     ctx.actions.output(odp.0);
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::flow::matching::Match;
 use crate::flow::{VLAN_PCP_MASK, VLAN_VID_MASK};
 use crate::l2::fdb::{Fdb, FdbConfig};
 use crate::ofproto::{OfPort, Tables};
-use crate::snapshot::{Attachment, Bundle, PriorityTags, VlanMode, VlanSet};
+use crate::snapshot::{Attachment, Bundle, Patch, PriorityTags, VlanMode, VlanSet};
 
 const NOW_MS: u64 = 1;
 
@@ -53,11 +53,88 @@ fn snapshot() -> Snapshot {
         name: "br0".into(),
         forward_bpdu: false,
         ports: bundles.iter().map(port).collect(),
-        bundles,
+        bundles: bundles.into(),
         fdb: Arc::new(Fdb::new(FdbConfig::default())),
         tables: Arc::new(Tables::standalone()),
     };
     Snapshot::new(vec![Arc::new(bridge)])
+}
+
+/// A port of a bridge with one port in each bundle: its number, its VLANs, its peer if it is a patch.
+type Plan = (u16, VlanMode, u16, VlanSet, Option<u16>);
+
+fn bridge_of(id: u32, name: &str, ports: &[Plan]) -> Bridge {
+    let bundle_id = |n: u16| BundleId(id << 16 | u32::from(n));
+    let bundle = |(n, vlan_mode, vlan, trunks, _): &Plan| Bundle {
+        id: bundle_id(*n),
+        name: format!("p{n}"),
+        vlan_mode: *vlan_mode,
+        vlan: *vlan,
+        trunks: trunks.clone(),
+        priority_tags: PriorityTags::Never,
+        ports: vec![OfPort(*n)],
+    };
+    let port = |(n, .., peer): &Plan| Port {
+        ofp: OfPort(*n),
+        at: match peer {
+            Some(peer) => {
+                Attachment::Patch(Patch { peer: format!("p{peer}"), counters: Arc::default() })
+            }
+            None if *n == OfPort::LOCAL.0 => Attachment::Datapath(OdpPort(LOCAL_ODP + id)),
+            None => Attachment::Datapath(OdpPort(u32::from(*n))),
+        },
+        name: format!("p{n}"),
+        bundle: bundle_id(*n),
+        may_enable: true,
+    };
+    Bridge {
+        id: BridgeId(id),
+        name: name.into(),
+        forward_bpdu: false,
+        bundles: ports.iter().map(bundle).collect(),
+        ports: ports.iter().map(port).collect(),
+        fdb: Arc::new(Fdb::new(FdbConfig::default())),
+        tables: Arc::new(Tables::standalone()),
+    }
+}
+
+/// The bridges of `capture_patch.sh`.
+fn patched() -> Snapshot {
+    use VlanMode::{Access, NativeUntagged, Trunk};
+    let trunk = |n, peer| (n, Trunk, 0, VlanSet::ALL, peer);
+    let access = |n, vlan, peer| (n, Access, vlan, VlanSet::ALL, peer);
+    let local = || trunk(OfPort::LOCAL.0, None);
+    let native: VlanSet = [10, 20].into_iter().collect();
+    Snapshot::new(vec![
+        Arc::new(bridge_of(
+            0,
+            "br0",
+            &[access(1, 10, None), trunk(2, None), trunk(3, Some(4)), local()],
+        )),
+        Arc::new(bridge_of(
+            1,
+            "br1",
+            &[
+                trunk(4, Some(3)),
+                access(5, 10, None),
+                access(6, 20, None),
+                access(7, 10, Some(8)),
+                local(),
+            ],
+        )),
+        Arc::new(bridge_of(
+            2,
+            "br2",
+            &[
+                trunk(8, Some(7)),
+                trunk(10, None),
+                access(11, 10, None),
+                (12, NativeUntagged, 10, native, None),
+                trunk(13, Some(14)),
+                local(),
+            ],
+        )),
+    ])
 }
 
 fn odp_of(port: OfPort) -> u32 {
@@ -131,10 +208,11 @@ fn peers(text: &str) -> Vec<Done> {
     done
 }
 
-#[test]
-fn normal_does_as_the_peer_does() {
+/// Compares what is done with the packets of a capture, a line each, with what the peer did. Tells
+/// how many lines there were, and how many of our masks tell more of a tag of VLAN 0.
+fn compare(capture: &str, snapshot: fn() -> Snapshot) -> (usize, usize) {
     let mut differ = Vec::new();
-    let lines = include_str!("peer_normal.txt").lines().filter(|line| !line.starts_with('#'));
+    let lines = capture.lines().filter(|line| !line.starts_with('#'));
     let (mut n, mut narrower) = (0, 0);
     for line in lines {
         n += 1;
@@ -146,8 +224,9 @@ fn normal_does_as_the_peer_does() {
             let (flow, _) = packet(known);
             translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
             for effect in &out.effects {
-                if let Effect::Learn { key, bundle, .. } = effect {
-                    snapshot.bridges()[0].fdb.learn(*key, *bundle, false, false, NOW_MS);
+                if let Effect::Learn { bridge, key, bundle, .. } = effect {
+                    let bridge = snapshot.bridge(*bridge).expect("a bridge");
+                    bridge.fdb.learn(*key, *bundle, false, false, NOW_MS);
                 }
             }
         }
@@ -178,8 +257,20 @@ fn normal_does_as_the_peer_does() {
             differ.push(format!("{line}\n  mask: {:?}\n  peer: {:?}", shown, wanted));
         }
     }
-    assert!(n > 100 && narrower > 1, "{n} lines, {narrower} tags of VLAN 0");
     assert!(differ.is_empty(), "{} of {n} differ:\n{}", differ.len(), differ.join("\n"));
+    (n, narrower)
+}
+
+#[test]
+fn normal_does_as_the_peer_does() {
+    let (n, narrower) = compare(include_str!("peer_normal.txt"), snapshot);
+    assert!(n > 100 && narrower > 1, "{n} lines, {narrower} tags of VLAN 0");
+}
+
+#[test]
+fn patches_do_as_the_peers_do() {
+    let (n, _) = compare(include_str!("peer_patch.txt"), patched);
+    assert!(n > 90, "{n} lines");
 }
 
 #[test]
@@ -195,4 +286,126 @@ fn an_address_behind_a_port_that_left_the_vlan_is_not_there() {
     let sent = send(&flow, ours(out.actions.as_bytes()));
     assert!(!sent.is_empty() && sent.iter().all(|(port, _)| *port != 1), "{sent:?}");
     assert!(out.deps.contains(&Dep::Bundle(BridgeId(1), BundleId(1))));
+}
+
+fn flood(snapshot: &Snapshot, in_port: u32) -> XlateOut {
+    let text = format!("in_port={in_port},dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff");
+    let (flow, _) = packet(&text);
+    let mut out = XlateOut::default();
+    translate_traced(XlateIn { snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+    out
+}
+
+#[test]
+fn what_goes_through_patches_is_learned_counted_and_rested_on_in_each_bridge() {
+    let snapshot = patched();
+    let out = flood(&snapshot, 1);
+    let bridges = [BridgeId(0), BridgeId(1), BridgeId(2)];
+    let learned: Vec<_> = out
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Learn { bridge, bundle, key, .. } => {
+                Some((*bridge, bundle.0 & 0xffff, key.vlan))
+            }
+            _ => None,
+        })
+        .collect();
+    // The third bridge is behind an access port: no VLAN there.
+    assert_eq!(learned, [(bridges[0], 1, 10), (bridges[1], 4, 10), (bridges[2], 8, 0)]);
+    let credited = out.effects.iter().filter(|effect| matches!(effect, Effect::Credit(_)));
+    assert_eq!(credited.count(), 3);
+    for effect in &out.effects {
+        if let Effect::Patch { from, to } = effect {
+            from.credit(to, 2, 120);
+        }
+    }
+    let counts = |b: usize, n: u16| {
+        let patch = snapshot.bridges()[b].port(OfPort(n)).and_then(Port::patch).expect("a patch");
+        let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+        let c = &patch.counters;
+        [load(&c.rx_packets), load(&c.rx_bytes), load(&c.tx_packets), load(&c.tx_bytes)]
+    };
+    assert_eq!([counts(0, 3), counts(1, 4)], [[0, 0, 2, 120], [2, 120, 0, 0]]);
+    assert_eq!([counts(1, 7), counts(2, 8)], [[0, 0, 2, 120], [2, 120, 0, 0]]);
+    assert_eq!(counts(2, 13), [0; 4], "no peer, no packets");
+    for bridge in bridges {
+        assert!(out.deps.contains(&Dep::Bridge(bridge)), "{bridge:?}");
+        assert!(out.deps.contains(&Dep::FloodAny(bridge)), "{bridge:?}");
+    }
+    for (bridge, port) in [(0, 3), (1, 7), (2, 13)] {
+        assert!(out.deps.contains(&Dep::Patch(BridgeId(bridge), OfPort(port))), "{bridge} {port}");
+    }
+    let story = out.trace.expect("a story");
+    assert!(story.iter().any(|line| line == "bridge(\"br1\")"), "{story:?}");
+}
+
+#[test]
+fn a_patch_without_a_peer_drops() {
+    let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
+    let alone = |peer| {
+        let bridge = bridge_of(0, "br0", &[trunk(1, None), trunk(2, Some(peer))]);
+        Snapshot::new(vec![Arc::new(bridge)])
+    };
+    for peer in [3, 2, 1] {
+        let out = flood(&alone(peer), 1);
+        assert!(out.actions.is_empty());
+        assert_eq!(out.drop, Some(DropReason::NoPeer), "peer {peer}");
+    }
+}
+
+/// Two bridges joined by two patches: what comes in goes round for ever.
+#[test]
+fn a_ring_of_bridges_ends() {
+    let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
+    let ring = move |patches: u16| {
+        let ends = |from: u16, to: u16| {
+            let patches = (0..patches).map(move |n| trunk(from + n, Some(to + n)));
+            patches.chain([trunk(from + 50, None)]).collect::<Vec<_>>()
+        };
+        let bridges = [bridge_of(0, "br0", &ends(100, 200)), bridge_of(1, "br1", &ends(200, 100))];
+        Snapshot::new(bridges.map(Arc::new).to_vec())
+    };
+    // As much stack as a handler has.
+    let thread = std::thread::Builder::new().stack_size(512 << 10);
+    let ended = thread.spawn(move || {
+        let two = flood(&ring(2), 150);
+        let crossed = |out: &XlateOut| {
+            out.effects.iter().filter(|e| matches!(e, Effect::Patch { .. })).count()
+        };
+        // Round in both directions, as deep as is allowed.
+        assert_eq!(crossed(&two), 2 * crate::limits::XLATE_DEPTH_MAX);
+        let many = flood(&ring(4), 150);
+        assert_eq!(crossed(&many), crate::limits::XLATE_RESUBMITS_MAX);
+    });
+    ended.expect("a thread").join().expect("an end");
+}
+
+#[test]
+fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
+    // Out of the first bridge by a port that takes the outer tag off: the second bridge sees the inner one.
+    let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
+    let access = |n, vlan, peer| (n, VlanMode::Access, vlan, VlanSet::ALL, peer);
+    let snapshot = Snapshot::new(vec![
+        Arc::new(bridge_of(0, "br0", &[trunk(1, None), access(2, 10, Some(3))])),
+        Arc::new(bridge_of(1, "br1", &[access(3, 10, Some(2)), trunk(4, None)])),
+    ]);
+    let (mut flow, _) =
+        packet("in_port=1,vlan_tci=0x100a,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02");
+    flow.vlans[1].tpid.set(0x8100);
+    flow.vlans[1].tci.set(0x1007);
+    let mut out = XlateOut::default();
+    translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+    assert_eq!(out.drop, Some(DropReason::TaggedOnAccess));
+    assert_eq!(out.wc.masks.vlans[1].tci.get() & VLAN_VID_MASK, VLAN_VID_MASK);
+}
+
+#[test]
+fn a_bridge_that_waits_for_its_controller_drops() {
+    let trunk = |n| (n, VlanMode::Trunk, 0, VlanSet::ALL, None);
+    let mut bridge = bridge_of(0, "br0", &[trunk(1), trunk(2)]);
+    bridge.tables = Arc::new(Tables::secure());
+    let out = flood(&Snapshot::new(vec![Arc::new(bridge)]), 1);
+    assert!(out.actions.is_empty() && out.effects.is_empty());
+    assert_eq!(out.drop, Some(DropReason::NoRule));
 }

@@ -42,6 +42,8 @@ pub struct Port {
     pub vlan_mode: Option<&'static str>,
     /// An internal port, which the datapath creates.
     pub internal: bool,
+    /// A patch port, and the name of its peer.
+    pub peer: Option<&'static str>,
 }
 
 impl Setup {
@@ -103,6 +105,10 @@ impl Setup {
                 if port.internal {
                     command(&["set", "Interface", &port.name, "type=internal"]);
                 }
+                if let Some(peer) = port.peer {
+                    let options = format!("options:peer={peer}");
+                    command(&["set", "Interface", &port.name, "type=patch", &options]);
+                }
             }
         }
         argv
@@ -142,21 +148,44 @@ impl Setup {
                 if port.internal {
                     out.push_str("type = \"internal\"\n");
                 }
+                if let Some(peer) = port.peer {
+                    let _ = writeln!(out, "type = \"patch\"\npeer = \"{peer}\"");
+                }
             }
         }
         out
     }
 }
 
+impl Bridge {
+    /// Names of its devices, its own among them; patch ports have none.
+    pub fn devices(&self) -> impl Iterator<Item = &str> + Clone {
+        let ports = self.ports.iter().filter(|port| port.peer.is_none());
+        ports.map(|port| port.name.as_str()).chain([self.name.as_str()])
+    }
+}
+
 impl Port {
     /// A port that passes every VLAN.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), tag: None, trunks: vec![], vlan_mode: None, internal: false }
+        Self {
+            name: name.into(),
+            tag: None,
+            trunks: vec![],
+            vlan_mode: None,
+            internal: false,
+            peer: None,
+        }
     }
 
     /// An access port of VLAN `tag`.
     pub fn access(name: &str, tag: u16) -> Self {
         Self { tag: Some(tag), ..Self::new(name) }
+    }
+
+    /// A patch port.
+    pub fn patch(name: &str, peer: &'static str) -> Self {
+        Self { peer: Some(peer), ..Self::new(name) }
     }
 
     /// A trunk of these VLANs.

@@ -88,7 +88,7 @@ impl Daemon {
             }
         }
         for bridge in &setup.bridges {
-            self.await_ports(bridge.ports.iter().map(|p| p.name.as_str()).chain([&*bridge.name]));
+            self.await_ports(bridge.devices());
         }
     }
 
@@ -130,7 +130,7 @@ impl Daemon {
             }
         }
         for bridge in &setup.bridges {
-            self.await_ports(bridge.ports.iter().map(|p| p.name.as_str()).chain([&*bridge.name]));
+            self.await_ports(bridge.devices());
         }
     }
 

@@ -14,11 +14,13 @@
 pub mod bridge;
 pub mod capture;
 pub mod daemon;
+pub mod deployment;
 pub mod flows;
 pub mod frames;
 pub mod inject;
 pub mod netns;
 pub mod ping;
+pub mod start_script;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

@@ -8,11 +8,12 @@ use std::time::Duration;
 use ovs_netlink::RecvRing;
 use ovs_netlink::attr::AttrWriter;
 use ovs_netlink::uapi;
-use rovs::bridge::reconcile::{Device, Reconciler};
+use rovs::bridge::reconcile::Reconciler;
 use rovs::bridge::switch::Switch;
 use rovs::datapath::fake::FakeKernel;
 use rovs::datapath::{Datapath, DumpDetail, UpcallPort};
-use rovs::flow::{EthAddr, Flow, FlowWildcards};
+use rovs::flow::{Flow, FlowWildcards};
+use rovs::netdev::{HostDevices, LinkTable};
 use rovs::odp::key::OdpKey;
 use rovs::odp::mask::mask_to_wildcards;
 use rovs::odp::ufid::UfidHasher;
@@ -95,15 +96,10 @@ impl Road {
         let config = standalone::parse(toml).unwrap();
         let ufids = UfidHasher::new([7; 16]);
         let switch = Switch::open(datapath.clone(), &config.settings, ufids).unwrap();
-        let device = |d: rovs::datapath::fake::FakeDevice| Device {
-            name: d.name,
-            mac: EthAddr(d.mac),
-            running: d.up,
-        };
-        let devices: Vec<Device> = kernel.devices().into_iter().map(device).collect();
+        let links = LinkTable::of(kernel.links().unwrap());
         let mut changes = Vec::new();
         let (snapshot, _) =
-            Reconciler::default().apply(&config, &*datapath, &devices, &mut changes).unwrap();
+            Reconciler::default().apply(&config, &*datapath, &links, &mut changes).unwrap();
         switch.configure(snapshot, changes);
         let port = datapath.open_handlers(1).unwrap().remove(0);
         let worker = Worker::new(switch.udpif.clone());

@@ -1,6 +1,7 @@
 //! Expectations: `ovs-vsctl list interface` of the stock daemon 3.1.0 with the same devices.
 
 use super::*;
+use crate::bridge::config::{BridgeConfig, InterfaceConfig, PortConfig};
 use crate::datapath::OdpPort;
 use crate::ofproto::OfPort;
 use crate::ovsdb::value::Atom;
@@ -69,9 +70,13 @@ impl Written {
 }
 
 fn write(status: &mut Status, outcome: &Outcome, link: &Link) -> Written {
+    write_of(status, &Config::default(), outcome, link)
+}
+
+fn write_of(status: &mut Status, config: &Config, outcome: &Outcome, link: &Link) -> Written {
     let (replica, rows) = (Replica::default(), rows());
     let link = |_: &str| Some(link);
-    let facts = Facts { replica: &replica, rows: &rows, outcome, link };
+    let facts = Facts { replica: &replica, rows: &rows, config, outcome, link };
     let mut txn = Transaction::new();
     status.write(&facts, &mut txn);
     Written(txn)
@@ -147,6 +152,30 @@ fn a_patch_port_is_up_and_has_no_device() {
         assert!(written.is_cleared(column), "{column}");
     }
     assert!(written.text("mac_in_use").is_some());
+}
+
+// The text is what the stock daemon wrote while the other end was missing.
+#[test]
+fn a_patch_port_without_peer_says_so_until_it_has_one() {
+    let patch = |name: &str, peer: &str| {
+        let kind = InterfaceKind::Patch { peer: peer.to_owned() };
+        let interface = InterfaceConfig { kind, ..InterfaceConfig::default() };
+        let port = PortConfig::single(name, interface);
+        let ports = [(name.to_owned(), port)].into();
+        BridgeConfig { ports, ..BridgeConfig::default() }
+    };
+    let mut config = Config::default();
+    config.bridges.insert("br0".to_owned(), patch("v", "p"));
+    let mut status = Status::new(DummyMode::Off);
+    let mut outcome = outcome(had(None));
+    let written = write_of(&mut status, &config, &outcome, &link());
+    let text = "No usable peer 'p' exists in 'system' datapath.";
+    assert_eq!((written.text("error"), written.number("ofport")), (Some(text), Some(5)));
+    config.bridges.insert("br1".to_owned(), patch("p", "v"));
+    let mut other = outcome.bridges["br0"].clone();
+    other.interfaces = [("p".to_owned(), had(None))].into();
+    outcome.bridges.insert("br1".to_owned(), other);
+    assert!(write_of(&mut status, &config, &outcome, &link()).is_cleared("error"));
 }
 
 #[test]

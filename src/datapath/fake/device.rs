@@ -133,9 +133,9 @@ impl FakeKernel {
         Ok(())
     }
 
-    /// What the peer's tools show as the type of a dummy.
-    pub fn device_type(&self, name: &str) -> Option<String> {
-        self.lock().devices.get(name)?.wire.type_name.clone()
+    /// What the peer's tools show as the type of a dummy, and of its options.
+    pub fn device_text(&self, name: &str) -> Option<String> {
+        self.lock().devices.get(name)?.wire.text()
     }
 
     /// How a dummy's connection to another one does.

@@ -66,7 +66,7 @@ impl Queue {
     /// Waits up to `timeout` until the reader has nothing left to do; returns whether it has not.
     pub fn wait_idle(&self, timeout: Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = |s: &mut QueueState| !s.closed && !(s.waiting && s.upcalls.is_empty());
+        let busy = |s: &mut QueueState| !(s.closed || (s.waiting && s.upcalls.is_empty()));
         let (_state, waited) = self
             .idle
             .wait_timeout_while(state, timeout, busy)

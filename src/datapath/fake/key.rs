@@ -805,10 +805,16 @@ fn ones(list: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::FileFailurePersistence;
 
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("seeds"))),
+            ..ProptestConfig::default()
+        })]
+
         #[test]
         fn no_attributes_make_the_reader_panic(key: Vec<u8>, mask: Option<Vec<u8>>) {
             let _ = Match::parse(&key, mask.as_deref());

@@ -36,6 +36,8 @@ pub struct FakeDatapath {
     dp_ifindex: u32,
     families: FamilyIds,
     support: Support,
+    /// Flows are shown with the keys that they were installed with.
+    unmasked: bool,
 }
 
 impl FakeDatapath {
@@ -45,7 +47,13 @@ impl FakeDatapath {
         dp_ifindex: u32,
         families: FamilyIds,
     ) -> Self {
-        Self { kernel, name: name.to_owned(), dp_ifindex, families, support: support() }
+        let name = name.to_owned();
+        Self { kernel, name, dp_ifindex, families, support: support(), unmasked: false }
+    }
+
+    /// The same, showing flows with the keys that they were installed with.
+    pub fn unmasked(self) -> Self {
+        Self { unmasked: true, ..self }
     }
 
     /// The kernel that it belongs to.
@@ -229,7 +237,7 @@ impl Datapath for FakeDatapath {
         };
         self.with_dp(Op::Flow, "dump flows", |dp| {
             for flow in dp.table.flows() {
-                flow.show(self.dp_ifindex, omit, each);
+                flow.show(self.dp_ifindex, omit, self.unmasked, each);
             }
             Ok(())
         })
@@ -244,7 +252,7 @@ impl Datapath for FakeDatapath {
             let id = dp.table.find(Id::Ufid(*ufid))?;
             let flow = id.and_then(|id| dp.table.get(id));
             if let Some(flow) = flow {
-                flow.show(self.dp_ifindex, UfidFlags::empty(), each);
+                flow.show(self.dp_ifindex, UfidFlags::empty(), self.unmasked, each);
             }
             Ok(flow.is_some())
         })
@@ -449,6 +457,7 @@ fn support() -> Support {
         ct_orig_tuple6: no,
         ct_eventmask: no,
         ct_clear: no,
+        ct_zero_snat: no,
         ct_timeout: no,
         max_hash_alg: Feature { value: 0, errno: libc::EINVAL },
         check_pkt_len: yes,

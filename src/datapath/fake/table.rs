@@ -31,14 +31,23 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Shows the flow as the kernel tells it, leaving out what `omit` says.
-    pub fn show(&self, dp_ifindex: u32, omit: UfidFlags, each: &mut dyn FnMut(&FlowMsg<'_>)) {
+    /// Shows the flow as the kernel tells it, leaving out what `omit` says. With `unmasked` the key is
+    /// the one that it was installed with.
+    pub fn show(
+        &self,
+        dp_ifindex: u32,
+        omit: UfidFlags,
+        unmasked: bool,
+        each: &mut dyn FnMut(&FlowMsg<'_>),
+    ) {
         // Without a UFID nothing is left out.
         let omit = if self.ufid.is_some() { omit } else { UfidFlags::empty() };
         let (mut key, mut mask) = (Vec::new(), Vec::new());
-        let shown = if self.ufid.is_some() { &self.key } else { &self.unmasked };
+        let masked = self.ufid.is_some() && !unmasked;
+        let shown = if masked { &self.key } else { &self.unmasked };
+        let of = if unmasked { shown } else { &self.key };
         let written = shown.write(shown, false, &mut key);
-        let written = written.and_then(|()| self.mask.write(&self.key, true, &mut mask));
+        let written = written.and_then(|()| self.mask.write(of, true, &mut mask));
         debug_assert!(written.is_ok(), "keys are far below the limit of an attribute");
         let FlowTotals { packets, bytes, used_ms, tcp_flags } = self.totals;
         each(&FlowMsg {

@@ -81,6 +81,27 @@ impl Wire {
         self.options.clone_from(options);
     }
 
+    /// The device's type, and of its options those that the peer's tools show.
+    pub fn text(&self) -> Option<String> {
+        let type_name = self.type_name.as_ref()?;
+        let mut shown: Vec<String> = Vec::new();
+        if type_name == "dummy-pmd" {
+            let queues = |name| self.options.get(name).map_or("1", String::as_str);
+            for what in ["configured", "requested"] {
+                shown.push(format!("{what}_rx_queues={}", queues("n_rxq")));
+                shown.push(format!("{what}_tx_queues={}", queues("n_txq")));
+            }
+        }
+        for name in ["ifindex", "pstream", "stream"] {
+            shown.extend(self.options.get(name).map(|value| format!("{name}={value}")));
+        }
+        shown.sort_unstable();
+        Some(match shown.as_slice() {
+            [] => type_name.clone(),
+            shown => format!("{type_name}: {}", shown.join(", ")),
+        })
+    }
+
     pub fn state(&self) -> LinkState {
         match &self.link {
             Some(link) if link.is_passive => LinkState::Unknown,

@@ -8,6 +8,7 @@
 //! side and nobody waits for another's answer. What the six errors of a healthy life mean to the
 //! callers stands at [`DpErrorKind`].
 
+mod attach;
 mod cpus;
 mod flows;
 mod handlers;
@@ -32,7 +33,14 @@ use super::{
     Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult,
     MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort, error::Op,
 };
+use crate::coverage::counter;
 use crate::limits;
+
+counter!(static DPIF_PORT_ADD = "dpif_port_add");
+counter!(static DPIF_PORT_DEL = "dpif_port_del");
+counter!(static DPIF_FLOW_FLUSH = "dpif_flow_flush");
+counter!(static DPIF_FLOW_GET = "dpif_flow_get");
+counter!(static DPIF_DESTROY = "dpif_destroy");
 
 /// A feature bit that no kernel has. One that accepts it accepts everything and means nothing by it.
 const UNKNOWN_FEATURE: UserFeatures = UserFeatures::from_bits_retain(1 << 31);
@@ -113,14 +121,12 @@ impl KernelDatapath {
         let doing = || Cow::Owned(format!("open datapath {name}"));
         let failed = |e| translate(Op::Open, doing(), e);
         let mut channel = Channel::open().map_err(failed)?;
-        let families = Families::resolve_on(&mut channel.socket).map_err(|e| match e {
-            FamilyError::Exchange { source, .. } => failed(source),
-            other => DpError::new(DpErrorKind::FamiliesGone, doing(), libc::ENOENT)
-                .with_message(Some(other.to_string())),
-        })?;
+        let families =
+            Families::resolve_on(&mut channel.socket).map_err(|e| family_error(doing(), e))?;
         let opened = Opening { name, create, families: &families, options }
             .negotiate(&mut channel.socket)
             .map_err(failed)?;
+        tracing::info!(target: "dpif_netlink", "Datapath dispatch mode: {}", opened.dispatch);
         let support = probe::probe(
             &mut channel,
             &families,
@@ -245,10 +251,12 @@ impl Datapath for KernelDatapath {
         kind: PortKind,
         want: Option<OdpPort>,
     ) -> Result<OdpPort, DpError> {
+        DPIF_PORT_ADD.add(1);
         self.add_vport(name, kind, want)
     }
 
     fn port_del(&self, port: OdpPort) -> Result<(), DpError> {
+        DPIF_PORT_DEL.add(1);
         self.delete_vport(port)
     }
 
@@ -292,6 +300,7 @@ impl Datapath for KernelDatapath {
         ufid: &[u8; 16],
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<bool, DpError> {
+        DPIF_FLOW_GET.add(1);
         self.find_flow(ufid, each)
     }
 
@@ -300,6 +309,7 @@ impl Datapath for KernelDatapath {
     }
 
     fn flow_flush(&self) -> Result<(), DpError> {
+        DPIF_FLOW_FLUSH.add(1);
         self.flush_flows()
     }
 
@@ -307,7 +317,16 @@ impl Datapath for KernelDatapath {
         self.execute_packet(packet, key, actions)
     }
 
+    fn masks_cache_size(&self) -> Result<Option<u32>, DpError> {
+        self.cache_size()
+    }
+
+    fn set_masks_cache_size(&self, size: u32) -> Result<u32, DpError> {
+        self.set_cache_size(size)
+    }
+
     fn destroy(&self) -> Result<(), DpError> {
+        DPIF_DESTROY.add(1);
         self.request(Op::Datapath, "delete datapath", |channel| {
             let id = DatapathId::Ifindex(self.dp_ifindex);
             datapath::delete(&mut channel.socket, &self.families, id)
@@ -411,6 +430,15 @@ fn family_ids(families: &Families) -> FamilyIds {
         packet: families.packet.id,
         meter: families.meter.as_ref().map(|f| f.id),
         ct_limit: families.ct_limit.as_ref().map(|f| f.id),
+    }
+}
+
+/// Why the module's families could not be had.
+fn family_error(doing: Cow<'static, str>, error: FamilyError) -> DpError {
+    match error {
+        FamilyError::Exchange { source, .. } => translate(Op::Open, doing, source),
+        other => DpError::new(DpErrorKind::FamiliesGone, doing, libc::ENOENT)
+            .with_message(Some(other.to_string())),
     }
 }
 

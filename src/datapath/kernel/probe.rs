@@ -96,6 +96,10 @@ pub(super) fn probe(
             w.flag(uapi::OVS_ACTION_ATTR_CT_CLEAR);
             Ok(())
         }),
+        ct_zero_snat: p.ct_nat(|w| {
+            w.flag(uapi::OVS_NAT_ATTR_SRC);
+            w.bytes(uapi::OVS_NAT_ATTR_IP_MIN, &[0; 4]);
+        }),
         ct_timeout: p.ct_action(|w| w.str(uapi::OVS_CT_ATTR_TIMEOUT, "ovs_test_tp")),
         max_hash_alg: p.depth(1, |p, alg| {
             p.actions(|w| {
@@ -169,6 +173,17 @@ impl Prober<'_> {
 
     fn ct_state(&mut self, bits: u32) -> Feature<bool> {
         self.ct(|w| w.u32(uapi::OVS_KEY_ATTR_CT_STATE, bits))
+    }
+
+    fn ct_nat(&mut self, write: impl FnOnce(&mut AttrWriter<'_>)) -> Feature<bool> {
+        self.actions(|w| {
+            let ct = w.begin(uapi::OVS_ACTION_ATTR_CT);
+            w.flag(uapi::OVS_CT_ATTR_COMMIT);
+            let nat = w.begin(uapi::OVS_CT_ATTR_NAT);
+            write(w);
+            w.end(nat)?;
+            w.end(ct)
+        })
     }
 
     fn ct_action(&mut self, write: impl FnOnce(&mut AttrWriter<'_>)) -> Feature<bool> {

@@ -42,6 +42,7 @@ const CMD_PORTS: u8 = 3;
 const CMD_OVERRUN: u8 = 4;
 const CMD_GAP: u8 = 5;
 const CMD_END: u8 = 6;
+const CMD_LEARNED: u8 = 7;
 /// Attributes of the made-up family.
 const ATTR_TEXT: u16 = 1;
 const ATTR_COUNT: u16 = 2;
@@ -132,6 +133,8 @@ pub enum Event<'a> {
     ConfigPart(&'a str),
     /// All ports from here on: JSON of a list of [`RecordedPort`].
     Ports(&'a str),
+    /// An address that the kernel's own traffic showed, without an upcall.
+    Learned(&'a str),
     /// An upcall, as it was received. Those of one batch stand together.
     Upcall {
         /// Handler that received it.

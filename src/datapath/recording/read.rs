@@ -10,8 +10,8 @@ use ovs_netlink::{
 };
 
 use super::{
-    ATTR_COUNT, ATTR_TEXT, CMD_CONFIG, CMD_END, CMD_GAP, CMD_HEAD, CMD_OVERRUN, CMD_PORTS,
-    COOKED_LEN, Event, FAMILY_ID, FILE_HEADER_LEN, FRAME_MAX, Head, LINKTYPE_NETLINK,
+    ATTR_COUNT, ATTR_TEXT, CMD_CONFIG, CMD_END, CMD_GAP, CMD_HEAD, CMD_LEARNED, CMD_OVERRUN,
+    CMD_PORTS, COOKED_LEN, Event, FAMILY_ID, FILE_HEADER_LEN, FRAME_MAX, Head, LINKTYPE_NETLINK,
     MAGIC_NANOSECONDS, PACKET_KERNEL, PACKET_USER, RECORD_HEADER_LEN, RecordedPort, RecordingError,
     VERSION,
 };
@@ -193,6 +193,7 @@ impl<'a> Frames<'a> {
                     (CMD_CONFIG, Some(text)) if own.count == 0 => Event::Config(text),
                     (CMD_CONFIG, Some(text)) => Event::ConfigPart(text),
                     (CMD_PORTS, Some(text)) => Event::Ports(text),
+                    (CMD_LEARNED, Some(text)) => Event::Learned(text),
                     (CMD_OVERRUN, _) => Event::Overrun { handler },
                     (CMD_GAP, _) => Event::Gap { batches: own.count },
                     (CMD_END, Some(reason)) => Event::End { reason },

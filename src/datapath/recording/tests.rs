@@ -39,6 +39,7 @@ fn sample() -> Vec<u8> {
     w.sent(5002, 0, 1, &sent);
     w.refused(5002, 0, 1, 2, libc::EEXIST);
     w.overrun(5003, 1);
+    w.learned(5003, "br0 v1 0 02:00:00:00:00:01");
     w.gap(5003, 7);
     w.end(5004, "asked to");
     w.bytes
@@ -62,6 +63,7 @@ fn what_was_written_is_read_back() {
             Event::Sent { handler: 0, batch: 1, message: &message(2, b"four") },
             Event::Refused { handler: 0, batch: 1, seq: 2, errno: libc::EEXIST },
             Event::Overrun { handler: 1 },
+            Event::Learned("br0 v1 0 02:00:00:00:00:01"),
             Event::Gap { batches: 7 },
             Event::End { reason: "asked to" },
         ]

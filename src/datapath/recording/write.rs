@@ -7,8 +7,8 @@
 use ovs_netlink::msg::{Messages, MsgBuf, MsgFlags, NLMSG_ERROR};
 
 use super::{
-    ARPHRD_NETLINK, ATTR_COUNT, ATTR_TEXT, CMD_CONFIG, CMD_END, CMD_GAP, CMD_HEAD, CMD_OVERRUN,
-    CMD_PORTS, COOKED_LEN, FAMILY_ID, FAMILY_NAME, FRAME_MAX, Head, LINKTYPE_NETLINK,
+    ARPHRD_NETLINK, ATTR_COUNT, ATTR_TEXT, CMD_CONFIG, CMD_END, CMD_GAP, CMD_HEAD, CMD_LEARNED,
+    CMD_OVERRUN, CMD_PORTS, COOKED_LEN, FAMILY_ID, FAMILY_NAME, FRAME_MAX, Head, LINKTYPE_NETLINK,
     MAGIC_NANOSECONDS, NETLINK_GENERIC, NO_HANDLER, PACKET_KERNEL, PACKET_USER, RecordedPort,
 };
 
@@ -123,6 +123,11 @@ impl Writer {
     /// A handler was told that upcalls were lost.
     pub fn overrun(&mut self, now_ms: u64, handler: u16) {
         self.own(now_ms, handler, CMD_OVERRUN, None, 0);
+    }
+
+    /// An address was learned from counters alone.
+    pub fn learned(&mut self, now_ms: u64, text: &str) {
+        self.own(now_ms, NO_HANDLER, CMD_LEARNED, Some(text), 0);
     }
 
     /// Batches were left out.

@@ -135,3 +135,47 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_static_entry_neither_ages_nor_moves_nor_makes_room() {
+    let fdb = small(2);
+    assert!(fdb.add_static(key(0, 1), A, 0));
+    assert_eq!(fdb.learn(key(0, 1), B, false, false, 10), Learned::Static);
+    assert_eq!(fdb.learn(key(0, 1), B, true, false, 10), Learned::Static);
+    assert_eq!(fdb.seen(key(0, 1), B, 900, 1_000), Learned::Static);
+    fdb.learn(key(0, 2), B, false, false, 20);
+    // The table is full: the learned one goes, not the static one.
+    assert_eq!(
+        fdb.learn(key(0, 3), B, false, false, 30),
+        Learned::New { evicted: Some(key(0, 2)) }
+    );
+    fdb.expire(10_000_000, |_| ());
+    assert_eq!(fdb.lookup(key(0, 1), 10_000_000), Some(A));
+    fdb.flush_learned(|_| ());
+    let stats = fdb.stats();
+    assert_eq!((stats.entries, stats.static_entries), (1, 1));
+    // What is said again may be said otherwise.
+    assert!(fdb.add_static(key(0, 1), B, 40));
+    assert_eq!(fdb.lookup(key(0, 1), 40), Some(B));
+    assert!(fdb.add_static(key(0, 4), A, 50));
+    assert!(!fdb.add_static(key(0, 5), A, 50));
+    assert_eq!(fdb.learn(key(0, 6), A, false, false, 60), Learned::Refused);
+    assert!(fdb.remove_static(key(0, 1)));
+    assert!(!fdb.remove_static(key(0, 1)));
+    fdb.learn(key(0, 7), A, false, false, 70);
+    assert!(!fdb.remove_static(key(0, 7)));
+    assert_eq!(fdb.stats().static_entries, 1);
+}
+
+#[test]
+fn a_port_that_goes_takes_its_static_entries_with_it() {
+    let fdb = small(10);
+    fdb.learn(key(0, 1), A, false, false, 0);
+    // What was learned becomes static, and is counted once.
+    assert!(fdb.add_static(key(0, 1), A, 0));
+    fdb.add_static(key(0, 2), B, 0);
+    fdb.flush(|_, bundle| bundle == A, |_| ());
+    let left: Vec<_> = fdb.entries(0).iter().map(|entry| entry.key).collect();
+    assert_eq!(left, [key(0, 2)]);
+    assert_eq!(fdb.stats().static_entries, 1);
+}

@@ -411,6 +411,27 @@ fn each_transaction_has_its_outcome() {
 }
 
 #[test]
+fn a_write_is_not_left_out_while_another_is_on_its_way() {
+    let mut talk = Talk::filled(None, ports("initial", &[(1, "a")]));
+    let untag = || {
+        let mut transaction = Transaction::new();
+        transaction.update(Table::Port, &Uuid([1; 16]), "tag", Datum::EMPTY);
+        transaction
+    };
+    talk.session.commit(TxnId(1), &write_tag(7));
+    let first = talk.asked("transact");
+    // The replica has no tag yet, but soon it will.
+    talk.session.commit(TxnId(2), &untag());
+    let second = talk.asked("transact");
+    assert_eq!(second["params"][1]["row"], json!({ "tag": ["set", []] }));
+    for request in [first, second] {
+        talk.reply(&request, json!([{ "count": 1 }])).expect("taken");
+    }
+    talk.session.commit(TxnId(3), &untag());
+    assert!(talk.silent());
+}
+
+#[test]
 fn what_waits_is_bounded() {
     let mut talk = Talk::filled(None, ports("initial", &[(1, "a")]));
     for n in 0..=OVSDB_TRANSACTIONS_MAX as u64 {

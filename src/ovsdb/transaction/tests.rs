@@ -23,7 +23,10 @@ fn replica() -> Replica {
 }
 
 fn operations(transaction: &Transaction) -> Vec<Value> {
-    transaction.compile(&replica()).map(|compiled| compiled.params).unwrap_or_default()
+    transaction
+        .compile(&replica(), &BTreeSet::new())
+        .map(|compiled| compiled.params)
+        .unwrap_or_default()
 }
 
 fn this(n: u8) -> Value {
@@ -140,7 +143,7 @@ fn new_rows_refer_to_each_other() {
             && !id.starts_with(|c: char| c.is_ascii_digit())
     );
 
-    let compiled = transaction.compile(&replica()).expect("something");
+    let compiled = transaction.compile(&replica(), &BTreeSet::new()).expect("something");
     let answer = |at: usize| json!(["uuid", uuid(u8::try_from(at).expect("few")).to_string()]);
     let results: Vec<Value> = found
         .iter()
@@ -161,7 +164,7 @@ fn outcomes() {
     let mut transaction = Transaction::new();
     transaction.wait(Table::OpenVSwitch, &uuid(1), "next_cfg", 4);
     transaction.update(Table::Port, &uuid(2), "tag", 6);
-    let mut compiled = transaction.compile(&replica()).expect("something");
+    let mut compiled = transaction.compile(&replica(), &BTreeSet::new()).expect("something");
     compiled.assert_lock("l");
     assert_eq!(compiled.params.last(), Some(&json!({ "op": "assert", "lock": "l" })));
     let outcome = |results: Value| compiled.outcome(&results);
@@ -185,4 +188,30 @@ fn outcomes() {
     assert_eq!(outcome(json!([{}, { "count": 1 }, {}, failed])), refused(None));
     assert!(TxnError::Aborted.is_transient());
     assert!(!TxnError::Malformed.is_transient());
+}
+
+#[test]
+fn what_is_on_its_way_may_change_what_the_database_holds() {
+    let mut transaction = Transaction::new();
+    transaction.update(Table::Port, &uuid(2), "tag", 5);
+    transaction.update(Table::Port, &uuid(2), "name", "p");
+    transaction.mutate_map(Table::Port, &uuid(2), "other_config", [("a", "1")], ["x"]);
+    transaction.mutate_set(Table::Port, &uuid(2), "trunks", [1], [9]);
+    let cells = ["tag", "other_config", "trunks"].map(|column| (Table::Port, uuid(2), column));
+    let compiled = transaction.compile(&replica(), &BTreeSet::from(cells)).expect("something");
+    assert_eq!(
+        compiled.params.get(1..),
+        Some(
+            &[
+                json!({ "op": "update", "table": "Port", "where": this(2), "row": { "tag": 5 } }),
+                json!({ "op": "mutate", "table": "Port", "where": this(2), "mutations": [
+            ["other_config", "delete", ["set", ["a", "x"]]],
+            ["other_config", "insert", ["map", [["a", "1"]]]],
+            ["trunks", "delete", 9],
+            ["trunks", "insert", 1],
+        ] }),
+            ][..]
+        )
+    );
+    assert_eq!(compiled.written.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(cells));
 }

@@ -119,7 +119,7 @@ impl Asked {
             control.set_patience(Duration::from_secs(2))?;
             let version = control.text("version", &[])?.trim_end().to_owned();
             let is_ours = control.text("list-commands", &[])?.contains("flow/why");
-            let has_datapath = match control.text("dpctl/show", &[]) {
+            let has_datapath = match control.text("upcall/ports", &[]) {
                 Err(Failure::Refused { text, .. }) => Err(text.trim_end().to_owned()),
                 other => {
                     other.map(drop).or(Ok(()) as Result<(), Failure>).map_err(|_| String::new())

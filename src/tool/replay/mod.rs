@@ -137,6 +137,10 @@ pub fn replay(
                 road.settle(handler, &answers, &refused);
                 progress(replay.position());
             }
+            Step::Learned(text) => {
+                detour.iter_mut().for_each(|detour| detour.learn(&text));
+                road.learn(&text);
+            }
             Step::Overrun => {}
             Step::Gap(batches) => outcome.gaps += batches,
             Step::End(reason) => {

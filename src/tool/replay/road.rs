@@ -40,6 +40,8 @@ pub struct Road {
     names: PortNames,
     /// Ports or configuration changed since the last batch.
     is_stale: bool,
+    /// The time of the last batch.
+    now_ms: u64,
 }
 
 /// What the head of the recording says.
@@ -88,6 +90,7 @@ impl Road {
             text: String::new(),
             names: PortNames::default(),
             is_stale: true,
+            now_ms: 0,
         }
     }
 
@@ -115,6 +118,22 @@ impl Road {
         self.is_stale = true;
     }
 
+    /// An address that was learned without an upcall, in the words of the recording:
+    /// bridge, port, VLAN, address.
+    pub fn learn(&mut self, text: &str) {
+        match &self.udpif {
+            Some(udpif) if !self.is_stale => {
+                let state = State::parse(&format!("#: fdb {text}"));
+                state.learn(&udpif.snapshot.load(), false, self.now_ms);
+            }
+            // It comes with the state that stands there already.
+            _ => {
+                let line = if self.text.ends_with('\n') { "" } else { "\n" };
+                self.text = format!("{}{line}#: fdb {text}\n", self.text);
+            }
+        }
+    }
+
     fn reconcile(&mut self, now_ms: u64) -> Result<Arc<Udpif>, ConfigError> {
         let state = State::parse(&self.text);
         let mut config = match &self.other {
@@ -126,6 +145,8 @@ impl Road {
             bridge.fdb.aging_ms = u64::MAX;
         }
         let mut changes = Vec::new();
+        // What the recording tells of the ports is how they are from now on.
+        self.reconciler.forget_ports();
         let applied =
             self.reconciler.apply(&config, &self.datapath, &state.devices(), &mut changes);
         let (snapshot, _) = applied.map_err(|error| ConfigError::Read(error.to_string()))?;
@@ -166,6 +187,7 @@ impl Road {
         upcalls: &RecvRing,
         recorded: &[Vec<u8>],
     ) -> Result<Answers, ConfigError> {
+        self.now_ms = now_ms;
         let udpif = match &self.udpif {
             Some(udpif) if !self.is_stale => udpif.clone(),
             _ => self.reconcile(now_ms)?,

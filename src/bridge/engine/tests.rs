@@ -1,0 +1,209 @@
+//! The engine over a fake kernel.
+
+use std::time::Duration;
+
+use super::*;
+use crate::bridge::config::from_toml;
+use crate::datapath::PortKind;
+use crate::datapath::fake::FakeKernel;
+use crate::ofproto::OfPort;
+
+/// An engine whose datapaths and devices are a fake kernel's.
+fn engine(kernel: &FakeKernel) -> Engine {
+    let kernel = kernel.clone();
+    let opener = move |_: &Backing| {
+        let datapath = kernel.open(DATAPATH, true)?;
+        Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(kernel.clone()) as _))
+    };
+    Engine::with_opener(EngineOptions::default(), Box::new(opener))
+}
+
+fn config(toml: &str) -> Config {
+    from_toml(toml)
+}
+
+type Interface = Result<InterfaceOutcome, String>;
+
+fn interface<'a>(outcome: &'a Outcome, bridge: &str, name: &str) -> Option<&'a Interface> {
+    outcome.bridges[bridge].interfaces.get(name)
+}
+
+/// Refreshes until `done`; a minute is long enough for any machine.
+fn until(engine: &mut Engine, what: &str, done: impl Fn(&Outcome) -> bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let patience = Duration::from_secs(60);
+    let result = runtime.block_on(async {
+        let reached = async {
+            while !done(engine.outcome()) {
+                engine.changed().await;
+                let _ = engine.refresh();
+            }
+        };
+        tokio::time::timeout(patience, reached).await
+    });
+    assert!(result.is_ok(), "{what}: {:?}", engine.outcome());
+}
+
+#[test]
+fn without_bridges_there_is_no_datapath() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    assert_eq!(*engine.apply(Config::default()), Outcome::default());
+    assert!(kernel.open(DATAPATH, false).is_err());
+    let outcome = engine.apply(config("[bridge.br0.port.a]\n"));
+    assert_eq!(outcome.failure, None);
+    let ofport = |name| interface(outcome, "br0", name).unwrap().as_ref().unwrap().ofport;
+    assert_eq!((ofport("a"), ofport("br0")), (OfPort(1), OfPort::LOCAL));
+    engine.apply(Config::default());
+    assert!(kernel.open(DATAPATH, false).is_err(), "gone with the last bridge");
+    engine.apply(config("[bridge.br0.port.a]\n"));
+    assert!(engine.link("br0").is_some(), "known as soon as it is there");
+    engine.end(false);
+}
+
+#[test]
+fn a_device_that_comes_later_becomes_a_port_and_one_that_goes_is_missed() {
+    let kernel = FakeKernel::new();
+    let mut engine = engine(&kernel);
+    let outcome = engine.apply(config("[bridge.br0.port.a]\n"));
+    let error = "could not open network device a (No such device)".to_owned();
+    assert_eq!(interface(outcome, "br0", "a"), Some(&Err(error.clone())));
+    kernel.add_device("a");
+    until(&mut engine, "a is a port", |o| interface(o, "br0", "a").is_some_and(Result::is_ok));
+    assert_eq!(engine.link("a").map(|link| link.name.as_str()), Some("a"));
+    kernel.remove_device("a");
+    until(&mut engine, "a is missed", |o| interface(o, "br0", "a") == Some(&Err(error.clone())));
+}
+
+#[test]
+fn a_device_is_found_that_is_younger_than_the_last_announcement() {
+    let kernel = FakeKernel::new();
+    let mut engine = engine(&kernel);
+    engine.apply(config("[bridge.br0]\n"));
+    // Nobody waits for the announcement.
+    engine.links_heard = None;
+    kernel.add_device("a");
+    let outcome = engine.apply(config("[bridge.br0.port.a]\n"));
+    assert!(interface(outcome, "br0", "a").is_some_and(Result::is_ok));
+}
+
+#[test]
+fn a_renamed_device_leaves_and_returns() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    engine.apply(config("[bridge.br0.port.a]\n"));
+    kernel.rename_device("a", "x");
+    until(&mut engine, "a is missed", |o| interface(o, "br0", "a").is_some_and(Result::is_err));
+    kernel.rename_device("x", "a");
+    until(&mut engine, "a is a port", |o| interface(o, "br0", "a").is_some_and(Result::is_ok));
+}
+
+#[test]
+fn ports_that_others_take_away_are_put_back() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    let outcome = engine.apply(config("[bridge.br0.port.a]\n"));
+    let first = interface(outcome, "br0", "a").cloned().unwrap().unwrap();
+    let theirs = kernel.open(DATAPATH, false).unwrap();
+    theirs.port_del(first.odp.unwrap()).unwrap();
+    until(&mut engine, "a is a port again", |o| {
+        let now = interface(o, "br0", "a");
+        now.is_some_and(|now| now.as_ref().is_ok_and(|now| now.odp != first.odp))
+    });
+    let now = interface(engine.outcome(), "br0", "a").cloned().unwrap().unwrap();
+    assert_eq!(now.ofport, first.ofport);
+}
+
+#[test]
+fn a_state_that_changed_is_told() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    kernel.change_device("a", |device| device.carrier = false);
+    engine.apply(config("[bridge.br0.port.a]\n"));
+    kernel.change_device("a", |device| (device.up, device.carrier) = (true, true));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut told = false;
+    while engine.link("a").is_none_or(|link| !link.running) {
+        runtime.block_on(engine.changed());
+        told |= engine.refresh().is_some();
+    }
+    assert!(told);
+}
+
+#[test]
+fn a_datapath_that_is_deleted_comes_back() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    engine.apply(config("[bridge.br0.port.a]\n"));
+    kernel.delete_datapath(DATAPATH);
+    let _ = engine.tick();
+    assert!(engine.outcome().failure.is_some());
+    let outcome = engine.tick().expect("something new");
+    assert_eq!(outcome.failure, None);
+    assert!(interface(outcome, "br0", "a").is_some_and(Result::is_ok));
+}
+
+#[test]
+fn bridges_and_internal_devices_have_their_addresses_and_sizes_at_once() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mac = EthAddr([0, 0, 0x5e, 0, 0, 9]);
+    kernel.set_mac("a", mac).unwrap();
+    kernel.set_mtu("a", 1400).unwrap();
+    let mut engine = engine(&kernel);
+    engine.apply(config("[bridge.br0]\n"));
+    let outcome = engine.apply(config(
+        "[bridge.br0.port.a]\n[bridge.br0.port.i]\ntype = \"internal\"\nmac = \"02:00:00:00:00:07\"\n",
+    ));
+    assert_eq!(outcome.bridges["br0"].datapath_id, 0x5e00_0009);
+    let links = LinkTable::of(kernel.links().unwrap());
+    let link = |name| links.by_name(name).map(|link| (link.mac, link.mtu)).unwrap();
+    assert_eq!(link("br0"), (mac, 1400));
+    assert_eq!(link("i"), (EthAddr([2, 0, 0, 0, 0, 7]), 1400));
+    assert_eq!(engine.link("i").map(|link| link.mtu), Some(1400));
+}
+
+#[test]
+fn a_bridge_of_an_unknown_type_leaves_the_others_alone() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let mut engine = engine(&kernel);
+    let mut config = config("[bridge.br0.port.a]\n[bridge.br1]\n[bridge.br2]\n");
+    config.bridges.get_mut("br1").unwrap().datapath_type = "odd".to_owned();
+    config.bridges.get_mut("br2").unwrap().datapath_type = "system".to_owned();
+    let outcome = engine.apply(config);
+    assert!(outcome.bridges["br1"].error.is_some());
+    assert_eq!(outcome.bridges["br2"].error, None);
+    assert!(interface(outcome, "br0", "a").is_some_and(Result::is_ok));
+    assert!(interface(outcome, "br2", "br2").is_some_and(Result::is_ok));
+    assert!(interface(outcome, "br1", "br1").is_none());
+}
+
+#[test]
+fn ports_of_an_earlier_run_are_taken_over() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    kernel.add_device("old");
+    let theirs = kernel.open(DATAPATH, true).unwrap();
+    theirs.port_add("old", PortKind::Netdev, None).unwrap();
+    let odp = theirs.port_add("a", PortKind::Netdev, None).unwrap();
+    let mut config = config("[bridge.br0.port.a]\n[bridge.br0.port.b]\n");
+    let ports = &mut config.bridges.get_mut("br0").unwrap().ports;
+    ports.get_mut("a").unwrap().interfaces.get_mut("a").unwrap().ofport_recorded = Some(7);
+    let mut engine = engine(&kernel);
+    let outcome = engine.apply(config.clone());
+    assert_eq!(
+        interface(outcome, "br0", "a"),
+        Some(&Ok(InterfaceOutcome { ofport: OfPort(7), odp: Some(odp) }))
+    );
+    assert!(theirs.port("old").unwrap().is_none());
+    kernel.add_device("b");
+    let outcome = engine.apply(config);
+    let b = interface(outcome, "br0", "b").cloned().unwrap().unwrap();
+    assert_eq!(b.ofport, OfPort(8), "after the highest that is known");
+}

@@ -1,0 +1,116 @@
+use super::*;
+use crate::datapath::fake::FakeKernel;
+use crate::odp;
+use crate::odp::ufid::UfidHasher;
+use crate::upcall::Target;
+use ovs_netlink::attr::AttrWriter;
+use ovs_netlink::uapi;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn revalidator() -> (Arc<dyn Datapath>, Arc<Udpif>, Revalidator) {
+    let kernel = FakeKernel::new();
+    let datapath: Arc<dyn Datapath> = Arc::new(kernel.open("ovs-system", true).unwrap());
+    let udpif = Udpif::new(Target {
+        families: datapath.families(),
+        dp_ifindex: datapath.dp_ifindex(),
+        support: odp::Support::default(),
+        ufids: UfidHasher::new([7; 16]),
+    });
+    let revalidator = Revalidator::new(udpif.clone(), datapath.clone(), Arc::default());
+    (datapath, udpif, revalidator)
+}
+
+/// A flow that nobody here would install: packets of a port of no bridge go to the local port.
+fn install_foreign(datapath: &dyn Datapath) {
+    let (mut key, mut mask, mut actions) = (Vec::new(), Vec::new(), Vec::new());
+    for (out, bits) in [(&mut key, 0), (&mut mask, u32::MAX)] {
+        let mut attrs = AttrWriter::new(out);
+        attrs.u32(uapi::OVS_KEY_ATTR_IN_PORT, 7 | bits);
+        attrs.bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[(bits as u8) | 2; 12]);
+        attrs.be16(uapi::OVS_KEY_ATTR_ETHERTYPE, 0x88b5 | bits as u16);
+    }
+    AttrWriter::new(&mut actions).u32(uapi::OVS_ACTION_ATTR_OUTPUT, 0);
+    let put = FlowOp::Put { ufid: Some(&[3; 16]), key: &key, mask: Some(&mask), actions: &actions };
+    datapath.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
+}
+
+/// The flow as it is now: whether it still has its actions.
+fn is_untouched(datapath: &dyn Datapath) -> bool {
+    let mut has_actions = false;
+    let is_there = datapath.flow_get(&[3; 16], &mut |flow| {
+        has_actions = flow.actions.is_some_and(|actions| !actions.is_empty());
+    });
+    is_there.unwrap() && has_actions
+}
+
+#[test]
+fn no_flow_is_touched_before_the_operator_lets_go() {
+    let (datapath, udpif, revalidator) = revalidator();
+    install_foreign(&*datapath);
+    udpif.set_restore_wait(true);
+    assert_eq!(adopt::adopt_all(&udpif, &*datapath, 0).unwrap(), adopt::Adopted::default());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| revalidator.run());
+        let round = udpif.changes.request_round();
+        assert!(udpif.changes.await_done(round, LONG), "who waits for a round must not hang");
+        udpif.changes.add_everything();
+        let round = udpif.changes.request_round();
+        assert!(udpif.changes.await_done(round, LONG));
+        assert!(is_untouched(&*datapath) && udpif.ukeys.is_empty());
+        assert!(!udpif.gate.await_open(Duration::ZERO), "handlers may not read");
+
+        udpif.set_restore_wait(false);
+        assert!(udpif.gate.await_open(LONG));
+        // It was judged before the first upcall can be read.
+        assert!(!is_untouched(&*datapath));
+        udpif.changes.stop();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_purge_is_carried_out_while_paused() {
+    let (datapath, udpif, revalidator) = revalidator();
+    install_foreign(&*datapath);
+    adopt::adopt_all(&udpif, &*datapath, 0).unwrap();
+    install_foreign_again_as_ours(&udpif, &*datapath);
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| revalidator.run());
+        udpif.changes.pause();
+        assert!(udpif.changes.await_paused(LONG));
+        let purge = udpif.changes.request_purge();
+        assert!(udpif.changes.await_done(purge, LONG));
+        assert_eq!(datapath.stats().unwrap().flows, 0);
+        assert!(udpif.ukeys.is_empty());
+        udpif.changes.resume();
+        udpif.changes.stop();
+        thread.join().unwrap();
+    });
+}
+
+/// Whatever became of it, the kernel has the flow and a ukey stands for it.
+fn install_foreign_again_as_ours(udpif: &Udpif, datapath: &dyn Datapath) {
+    if datapath.stats().unwrap().flows == 0 {
+        install_foreign(datapath);
+    }
+    let ufid = Ufid([3; 16]);
+    let mut found = Vec::new();
+    datapath.flow_get(&ufid.0, &mut |flow| found.extend(flow.key.map(<[u8]>::to_vec))).unwrap();
+    let mut shard = udpif.ukeys.shard(&ufid);
+    if shard.get(&ufid).is_none() {
+        shard.insert(&crate::upcall::ukey::NewUkey {
+            ufid,
+            key: &found[0],
+            mask: &[],
+            actions: &[],
+            bridge: None,
+            deps: &[],
+            effects: &[],
+            drop: None,
+            adopted: true,
+            now_ms: 0,
+        });
+    }
+    shard.get_mut(&ufid).unwrap().state = UkeyState::Operational;
+}
