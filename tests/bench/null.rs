@@ -139,27 +139,23 @@ impl Responder {
         let (mut key, mut mask) = (AttrWriter::new(&mut self.key), AttrWriter::new(&mut self.mask));
         let mut out = self.first;
         for attr in KeyAttrs::new(upcall.key).flatten() {
-            let ones = match attr {
+            // What the mask leaves open is 0 in the key: a UDP packet's protocol would ask for ports.
+            let (attr, ones) = match attr {
                 KeyAttr::InPort(port) => {
                     out = if port == self.first { self.second } else { self.first };
                     attr.write(&mut AttrWriter::new(&mut self.meta));
-                    KeyAttr::InPort(u32::MAX)
+                    (attr, KeyAttr::InPort(u32::MAX))
                 }
-                KeyAttr::Ethernet { .. } => KeyAttr::Ethernet { src: [255; 6], dst: [255; 6] },
-                KeyAttr::EtherType(_) => KeyAttr::EtherType(0xffff),
-                KeyAttr::Ipv4 { .. } if self.exact => KeyAttr::Ipv4 {
-                    src: [255; 4],
-                    dst: [255; 4],
-                    proto: 255,
-                    tos: 255,
-                    ttl: 255,
-                    frag: 255,
-                },
-                KeyAttr::Ipv4 { .. } => {
-                    KeyAttr::Ipv4 { src: [0; 4], dst: [0; 4], proto: 0, tos: 0, ttl: 0, frag: 255 }
+                KeyAttr::Ethernet { .. } => {
+                    (attr, KeyAttr::Ethernet { src: [255; 6], dst: [255; 6] })
                 }
-                KeyAttr::Udp { .. } if self.exact => KeyAttr::Udp { src: 0xffff, dst: 0xffff },
-                KeyAttr::RecircId(_) => KeyAttr::RecircId(u32::MAX),
+                KeyAttr::EtherType(_) => (attr, KeyAttr::EtherType(0xffff)),
+                KeyAttr::Ipv4 { .. } if self.exact => (attr, ipv4(255, 255)),
+                KeyAttr::Ipv4 { frag, .. } => (ipv4(0, frag), ipv4(0, 255)),
+                KeyAttr::Udp { .. } if self.exact => {
+                    (attr, KeyAttr::Udp { src: 0xffff, dst: 0xffff })
+                }
+                KeyAttr::RecircId(_) => (attr, KeyAttr::RecircId(u32::MAX)),
                 _ => continue,
             };
             attr.write(&mut key);
@@ -190,4 +186,9 @@ impl Responder {
         };
         execute.append(&mut self.buf, self.packet, MsgFlags::empty(), 0).expect("it fits");
     }
+}
+
+/// An IPv4 attribute of one byte, but for the fragment's kind.
+fn ipv4(byte: u8, frag: u8) -> KeyAttr<'static> {
+    KeyAttr::Ipv4 { src: [byte; 4], dst: [byte; 4], proto: byte, tos: byte, ttl: byte, frag }
 }
