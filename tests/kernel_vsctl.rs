@@ -105,7 +105,6 @@ const SCRIPT: &[&str] = &[
     "del-br nobr",
     "--if-exists del-br nobr",
     "del-br br1",
-    "get Interface p0 error",
     "del-br br0",
     "show",
 ];
@@ -129,7 +128,16 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "the peer follows the other ports only once they change",
     ),
     ("set Interface p0 options:peer=p0", "p1", "the peer forgets that p1's peer is refused"),
+    (
+        WIDOWED,
+        "Interface p0",
+        "the peer tells it with a change of some device: now, later or never",
+    ),
 ];
+
+/// The step that takes away the peer of patch port p0, and what ours tells of it at once.
+const WIDOWED: &str = "del-br br1";
+const WIDOW: &str = r#"Interface p0 error: "No usable peer 'p1' exists in 'system' datapath.""#;
 
 /// Steps after which packets go through the bridge, so that there are addresses to show.
 const LEARN_AFTER: &[usize] = &[5, 19, 37, 63];
@@ -377,6 +385,8 @@ fn the_stock_tools_cannot_tell_us_from_the_peer() {
         before = now;
     }
     assert!(wrong.is_empty(), "{steps} of {} steps: the peer (-), we (+)\n{wrong}", SCRIPT.len());
+    let widowed = ours.iter().find(|step| step.command == WIDOWED).expect("a step of the script");
+    assert!(widowed.lines.iter().any(|line| line == WIDOW), "{:?}", widowed.lines);
 }
 
 // Needs no lab: what the comparison rests on.
