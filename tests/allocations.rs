@@ -1,25 +1,23 @@
 //! The counted gates of the road: allocations an upcall, bytes a ukey, system calls a batch, and
 //! flows translated anew for a change. Counts, not times.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+#[path = "cost/world.rs"]
+mod world;
+
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ovs_netlink::RecvRing;
-use rovs::bridge::reconcile::Reconciler;
-use rovs::bridge::switch::Switch;
-use rovs::datapath::fake::FakeKernel;
-use rovs::datapath::{Datapath, RecvError, SendError, UpcallPort};
+use rovs::datapath::{RecvError, SendError, UpcallPort};
 use rovs::flow::EthAddr;
 use rovs::l2::fdb::FdbKey;
-use rovs::netdev::{HostDevices, LinkTable};
-use rovs::odp::ufid::UfidHasher;
 use rovs::revalidate::Revalidator;
 use rovs::snapshot::Dep;
-use rovs::standalone;
 use rovs::upcall::handler::Handler;
 use rovs::upcall::worker::Worker;
+
+use world::{World, packet};
 
 /// Number of calls: receive, send, errors.
 type Calls = Arc<Mutex<[usize; 3]>>;
@@ -46,84 +44,11 @@ impl UpcallPort for Counted {
     }
 }
 
-struct World {
-    kernel: FakeKernel,
-    datapath: Arc<dyn Datapath>,
-    switch: Switch,
-    port: Option<Box<dyn UpcallPort>>,
-}
-
-fn world() -> World {
-    let kernel = FakeKernel::new();
-    let mut toml =
-        "[other-config]\nflow-limit = 1000000\n[bridge.br0]\nmac-table-size = 100000\n".to_owned();
-    for name in ["a", "b", "c"] {
-        kernel.add_device(name);
-        toml.push_str(&format!("[bridge.br0.port.{name}]\n"));
-    }
-    let config = standalone::parse(&toml).unwrap();
-    let datapath: Arc<dyn Datapath> = Arc::new(kernel.open("ovs-system", true).unwrap());
-    let hasher = UfidHasher::new([7; 16]);
-    let switch = Switch::open(datapath.clone(), &config.settings, hasher).unwrap();
-    let links = LinkTable::of(kernel.links().unwrap());
-    let applied =
-        Reconciler::default().apply(&config, &*datapath, &links, &mut Vec::new()).unwrap();
-    switch.configure(applied.0, Vec::new());
-    switch.udpif.limit.set(1_000_000);
-    let port = datapath.open_handlers(1).unwrap().pop();
-    World { kernel, datapath, switch, port }
-}
-
-/// An IPv4 UDP packet between two addresses of 16 bits, with a tag of VLAN 7 if asked for.
-fn packet(dst: u16, src: u16, is_tagged: bool) -> Vec<u8> {
-    let ([d, e], [s, t]) = (dst.to_be_bytes(), src.to_be_bytes());
-    let mut packet = vec![2, 0, 0, 0, d, e, 2, 0, 0, 0, s, t];
-    if is_tagged {
-        packet.extend([0x81, 0, 0x60, 7]);
-    }
-    packet.extend([8, 0, 0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, s, t, 10, 0, d, e]);
-    packet.extend([0, 1, 0, 2, 0, 12, 0, 0, 1, 2, 3, 4]);
-    packet.resize(64, 0);
-    packet
-}
-
-impl World {
-    /// The upcalls of packets from port a to host 1, as datagrams.
-    fn upcalls(&mut self, sources: std::ops::Range<u16>) -> Vec<Vec<u8>> {
-        let port = self.port.as_mut().unwrap();
-        let mut ring = RecvRing::with_slot(64, 2048);
-        let mut all = Vec::new();
-        for src in sources {
-            assert!(self.kernel.inject("a", &packet(1, src, false)));
-            while port.recv(&mut ring, Duration::ZERO).unwrap() > 0 {
-                all.extend(ring.iter().map(|datagram| datagram.unwrap().to_vec()));
-            }
-        }
-        all
-    }
-
-    /// Has a worker decide these in batches of 64.
-    fn decide(&mut self, worker: &mut Worker, upcalls: &[Vec<u8>], send: bool) {
-        for batch in upcalls.chunks(64) {
-            worker.begin(1_000);
-            batch.iter().for_each(|datagram| worker.decide(datagram));
-            if send {
-                let port = self.port.as_mut().unwrap();
-                port.send(worker.finish()).unwrap();
-                port.errors(&mut |seq, errno| panic!("message {seq}: error {errno}"));
-            } else {
-                assert!(!worker.finish().is_empty());
-            }
-            worker.settle();
-        }
-    }
-}
-
 #[test]
 fn an_upcall_allocates_nothing_once_the_buffers_have_grown() {
-    let mut world = world();
+    let mut world = World::new();
     let mut worker = Worker::new(world.switch.udpif.clone());
-    let upcalls = world.upcalls(100..2_100);
+    let upcalls = world.upcalls((100..2_100).map(|src| packet(1, src, false)));
     assert_eq!(upcalls.len(), 2_000);
     world.decide(&mut worker, &upcalls, false);
     // Again, all of it known.
@@ -154,16 +79,12 @@ fn an_upcall_allocates_nothing_once_the_buffers_have_grown() {
 
 #[test]
 fn a_ukey_has_at_most_600_bytes() {
-    let mut world = world();
+    let mut world = World::new();
     let mut worker = Worker::new(world.switch.udpif.clone());
     for src in 0..10_000u16 {
         world.kernel.inject("a", &packet(1, src, src.is_multiple_of(2)));
     }
-    let mut ring = RecvRing::with_slot(64, 2048);
-    let mut all = Vec::new();
-    while world.port.as_mut().unwrap().recv(&mut ring, Duration::ZERO).is_ok_and(|n| n > 0) {
-        all.extend(ring.iter().map(|datagram| datagram.unwrap().to_vec()));
-    }
+    let all = world.waiting();
     world.decide(&mut worker, &all, false);
     let ukeys = &world.switch.udpif.ukeys;
     assert!(ukeys.len() > 5_000, "{} flows", ukeys.len());
@@ -174,7 +95,7 @@ fn a_ukey_has_at_most_600_bytes() {
 #[test]
 fn a_batch_takes_one_receive_one_send_and_one_look_at_the_errors() {
     for (n, most) in [(1, [1, 1, 1]), (31, [1, 1, 1]), (64, [1, 1, 1]), (128, [3, 3, 3])] {
-        let mut world = world();
+        let mut world = World::new();
         let calls = Calls::default();
         let port = Counted { inner: world.port.take().unwrap(), calls: calls.clone() };
         let mut handler = Handler::new(world.switch.udpif.clone(), Box::new(port));
@@ -193,27 +114,16 @@ fn a_batch_takes_one_receive_one_send_and_one_look_at_the_errors() {
 
 #[test]
 fn a_change_retranslates_the_flows_it_touches_among_20_000() {
-    let mut world = world();
+    let mut world = World::new();
     let mut worker = Worker::new(world.switch.udpif.clone());
     let udpif = world.switch.udpif.clone();
     // 20,000 flows to host 1, which is known, and three to host 2, which is not.
     world.kernel.inject("b", &packet(9, 1, false));
-    let first = world.upcalls(0..0);
-    let mut all = first;
-    let mut ring = RecvRing::with_slot(64, 2048);
-    while world.port.as_mut().unwrap().recv(&mut ring, Duration::ZERO).is_ok_and(|n| n > 0) {
-        all.extend(ring.iter().map(|datagram| datagram.unwrap().to_vec()));
-    }
-    world.decide(&mut worker, &all, true);
-    let many = world.upcalls(100..20_100);
+    let first = world.waiting();
+    world.decide(&mut worker, &first, true);
+    let many = world.upcalls((100..20_100).map(|src| packet(1, src, false)));
     world.decide(&mut worker, &many, true);
-    for src in 100..103 {
-        world.kernel.inject("a", &packet(2, src, false));
-    }
-    let mut few = Vec::new();
-    while world.port.as_mut().unwrap().recv(&mut ring, Duration::ZERO).is_ok_and(|n| n > 0) {
-        few.extend(ring.iter().map(|datagram| datagram.unwrap().to_vec()));
-    }
+    let few = world.upcalls((100..103).map(|src| packet(2, src, false)));
     assert_eq!(few.len(), 3);
     world.decide(&mut worker, &few, true);
     let mut revalidator =

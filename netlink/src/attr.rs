@@ -93,6 +93,7 @@ pub struct Attr<'a> {
 
 impl<'a> Attr<'a> {
     /// The value as exactly `N` bytes.
+    #[inline]
     pub fn array<const N: usize>(&self) -> Result<&'a [u8; N], AttrError> {
         self.value.try_into().map_err(|_| self.size_error(N))
     }
@@ -111,36 +112,43 @@ impl<'a> Attr<'a> {
     }
 
     /// An 8-bit value.
+    #[inline]
     pub fn u8(&self) -> Result<u8, AttrError> {
         Ok(u8::from_ne_bytes(*self.array()?))
     }
 
     /// A 16-bit value in host byte order.
+    #[inline]
     pub fn u16(&self) -> Result<u16, AttrError> {
         Ok(u16::from_ne_bytes(*self.array()?))
     }
 
     /// A 32-bit value in host byte order.
+    #[inline]
     pub fn u32(&self) -> Result<u32, AttrError> {
         Ok(u32::from_ne_bytes(*self.array()?))
     }
 
     /// A 64-bit value in host byte order (netlink aligns it to 4 bytes only).
+    #[inline]
     pub fn u64(&self) -> Result<u64, AttrError> {
         Ok(u64::from_ne_bytes(*self.array()?))
     }
 
     /// A 16-bit value in network byte order.
+    #[inline]
     pub fn be16(&self) -> Result<u16, AttrError> {
         Ok(u16::from_be_bytes(*self.array()?))
     }
 
     /// A 32-bit value in network byte order.
+    #[inline]
     pub fn be32(&self) -> Result<u32, AttrError> {
         Ok(u32::from_be_bytes(*self.array()?))
     }
 
     /// A 64-bit value in network byte order.
+    #[inline]
     pub fn be64(&self) -> Result<u64, AttrError> {
         Ok(u64::from_be_bytes(*self.array()?))
     }
@@ -216,6 +224,7 @@ impl<'a> Attrs<'a> {
 impl<'a> Iterator for Attrs<'a> {
     type Item = Result<Attr<'a>, AttrError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let list = std::mem::take(&mut self.rest);
         if list.is_empty() {
@@ -261,42 +270,79 @@ impl<'b> AttrWriter<'b> {
     }
 
     /// An 8-bit value.
+    #[inline]
     pub fn u8(&mut self, kind: u16, v: u8) {
         self.bytes(kind, &[v]);
     }
 
     /// A 16-bit value in host byte order.
+    #[inline]
     pub fn u16(&mut self, kind: u16, v: u16) {
         self.bytes(kind, &v.to_ne_bytes());
     }
 
     /// A 32-bit value in host byte order.
+    #[inline]
     pub fn u32(&mut self, kind: u16, v: u32) {
         self.bytes(kind, &v.to_ne_bytes());
     }
 
     /// A 64-bit value in host byte order.
+    #[inline]
     pub fn u64(&mut self, kind: u16, v: u64) {
         self.bytes(kind, &v.to_ne_bytes());
     }
 
     /// A 16-bit value in network byte order.
+    #[inline]
     pub fn be16(&mut self, kind: u16, v: u16) {
         self.bytes(kind, &v.to_be_bytes());
     }
 
     /// A 32-bit value in network byte order.
+    #[inline]
     pub fn be32(&mut self, kind: u16, v: u32) {
         self.bytes(kind, &v.to_be_bytes());
     }
 
     /// A 64-bit value in network byte order.
+    #[inline]
     pub fn be64(&mut self, kind: u16, v: u64) {
         self.bytes(kind, &v.to_be_bytes());
     }
 
     /// Any bytes.
+    #[inline]
     pub fn bytes(&mut self, kind: u16, value: &[u8]) {
+        // The sizes of most attributes are appended in one piece, which is several times cheaper.
+        match *value {
+            [a] => self.piece(kind, 1, [a, 0, 0, 0]),
+            [a, b] => self.piece(kind, 2, [a, b, 0, 0]),
+            [a, b, c, d] => self.piece(kind, 4, [a, b, c, d]),
+            _ => match value.try_into() {
+                Ok(value) => self.piece_of_12(kind, value),
+                Err(_) => self.long(kind, value),
+            },
+        }
+    }
+
+    /// An attribute of up to 4 bytes, padded.
+    #[inline]
+    fn piece(&mut self, kind: u16, value_len: u16, [a, b, c, d]: [u8; 4]) {
+        let [l0, l1] = (NLA_HDRLEN as u16 + value_len).to_ne_bytes();
+        let [k0, k1] = kind.to_ne_bytes();
+        self.buf.extend_from_slice(&[l0, l1, k0, k1, a, b, c, d]);
+    }
+
+    #[inline]
+    fn piece_of_12(&mut self, kind: u16, value: &[u8; 12]) {
+        let [l0, l1] = (NLA_HDRLEN as u16 + 12).to_ne_bytes();
+        let [k0, k1] = kind.to_ne_bytes();
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *value;
+        self.buf.extend_from_slice(&[l0, l1, k0, k1, a, b, c, d, e, f, g, h, i, j, k, l]);
+    }
+
+    fn long(&mut self, kind: u16, value: &[u8]) {
         if self.header(kind, value.len()) {
             self.buf.extend_from_slice(value);
             self.pad();
@@ -334,8 +380,8 @@ impl<'b> AttrWriter<'b> {
     /// need [`NLA_F_NESTED`]; for a family that does, pass `kind | NLA_F_NESTED`.
     pub fn begin(&mut self, kind: u16) -> Nest {
         let start = self.buf.len();
-        self.buf.extend_from_slice(&[0, 0]);
-        self.buf.extend_from_slice(&kind.to_ne_bytes());
+        let [k0, k1] = kind.to_ne_bytes();
+        self.buf.extend_from_slice(&[0, 0, k0, k1]);
         Nest { start }
     }
 
@@ -393,13 +439,18 @@ impl<'b> AttrWriter<'b> {
             self.fail(AttrError::TooLong { kind: kind & KIND_MASK, len });
             return false;
         };
-        self.buf.extend_from_slice(&short.to_ne_bytes());
-        self.buf.extend_from_slice(&kind.to_ne_bytes());
+        let ([l0, l1], [k0, k1]) = (short.to_ne_bytes(), kind.to_ne_bytes());
+        self.buf.reserve(align4(len));
+        self.buf.extend_from_slice(&[l0, l1, k0, k1]);
         true
     }
 
+    #[inline]
     fn pad(&mut self) {
-        self.buf.resize(align4(self.buf.len()), 0);
+        let missing = align4(self.buf.len()) - self.buf.len();
+        if let Some(zeros) = [0; 3].get(..missing).filter(|zeros| !zeros.is_empty()) {
+            self.buf.extend_from_slice(zeros);
+        }
     }
 
     fn fail(&mut self, error: AttrError) -> AttrError {

@@ -195,6 +195,42 @@ pub enum KeyAttr<'a> {
     },
 }
 
+/// In [`SIZES`]: bytes of any number, or of a type that is not known.
+const ANY_SIZE: u8 = u8::MAX;
+
+/// Bytes of each type of attribute.
+const SIZES: [u8; OVS_KEY_ATTR_MAX as usize + 1] = {
+    let mut sizes = [ANY_SIZE; OVS_KEY_ATTR_MAX as usize + 1];
+    sizes[OVS_KEY_ATTR_PRIORITY as usize] = 4;
+    sizes[OVS_KEY_ATTR_IN_PORT as usize] = 4;
+    sizes[OVS_KEY_ATTR_ETHERNET as usize] = size_of::<ovs_key_ethernet>() as u8;
+    sizes[OVS_KEY_ATTR_VLAN as usize] = 2;
+    sizes[OVS_KEY_ATTR_ETHERTYPE as usize] = 2;
+    sizes[OVS_KEY_ATTR_IPV4 as usize] = size_of::<ovs_key_ipv4>() as u8;
+    sizes[OVS_KEY_ATTR_IPV6 as usize] = size_of::<ovs_key_ipv6>() as u8;
+    sizes[OVS_KEY_ATTR_TCP as usize] = size_of::<ovs_key_tcp>() as u8;
+    sizes[OVS_KEY_ATTR_UDP as usize] = size_of::<ovs_key_udp>() as u8;
+    sizes[OVS_KEY_ATTR_ICMP as usize] = size_of::<ovs_key_icmp>() as u8;
+    sizes[OVS_KEY_ATTR_ICMPV6 as usize] = size_of::<ovs_key_icmpv6>() as u8;
+    sizes[OVS_KEY_ATTR_ARP as usize] = size_of::<ovs_key_arp>() as u8;
+    sizes[OVS_KEY_ATTR_ND as usize] = size_of::<ovs_key_nd>() as u8;
+    sizes[OVS_KEY_ATTR_SKB_MARK as usize] = 4;
+    sizes[OVS_KEY_ATTR_SCTP as usize] = size_of::<ovs_key_sctp>() as u8;
+    sizes[OVS_KEY_ATTR_TCP_FLAGS as usize] = 2;
+    sizes[OVS_KEY_ATTR_DP_HASH as usize] = 4;
+    sizes[OVS_KEY_ATTR_RECIRC_ID as usize] = 4;
+    sizes[OVS_KEY_ATTR_CT_STATE as usize] = 4;
+    sizes[OVS_KEY_ATTR_CT_ZONE as usize] = 2;
+    sizes[OVS_KEY_ATTR_CT_MARK as usize] = 4;
+    sizes[OVS_KEY_ATTR_CT_LABELS as usize] = OVS_CT_LABELS_LEN as u8;
+    sizes[OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4 as usize] = size_of::<ovs_key_ct_tuple_ipv4>() as u8;
+    sizes[OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6 as usize] = size_of::<ovs_key_ct_tuple_ipv6>() as u8;
+    sizes[OVS_KEY_ATTR_PACKET_TYPE as usize] = 4;
+    sizes[OVS_KEY_ATTR_ND_EXTENSIONS as usize] = 8;
+    sizes[OVS_KEY_ATTR_IPV6_EXTHDRS as usize] = 2;
+    sizes
+};
+
 impl<'a> KeyAttr<'a> {
     /// Reads one attribute of a key or mask.
     ///
@@ -202,6 +238,15 @@ impl<'a> KeyAttr<'a> {
     /// [`AttrError::Size`] when a known attribute does not have exactly the kernel's size (a whole
     /// number of label stack entries for MPLS).
     pub fn parse(attr: Attr<'a>) -> Result<Self, AttrError> {
+        Self::parse_here(attr)
+    }
+
+    /// [`Self::parse`], to be inlined where the type is known: of the many, one is then left.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    #[inline(always)]
+    pub fn parse_here(attr: Attr<'a>) -> Result<Self, AttrError> {
         Ok(match attr.kind {
             OVS_KEY_ATTR_ENCAP => Self::Encap(attr.value),
             OVS_KEY_ATTR_PRIORITY => Self::Priority(attr.u32()?),
@@ -311,12 +356,33 @@ impl<'a> KeyAttr<'a> {
         })
     }
 
+    /// Checks the size of an attribute's value, which is what [`Self::parse`] can fail with.
+    ///
+    /// # Errors
+    /// [`AttrError::Size`].
+    #[inline]
+    pub fn check_size(attr: Attr<'_>) -> Result<(), AttrError> {
+        match SIZES.get(usize::from(attr.kind)) {
+            Some(&size) if size != ANY_SIZE => {
+                let (expected, got) = (usize::from(size), attr.value.len());
+                if expected == got {
+                    return Ok(());
+                }
+                Err(AttrError::Size { kind: attr.kind, expected, got })
+            }
+            _ if attr.kind == OVS_KEY_ATTR_MPLS => label_stack(attr).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Appends the attribute.
+    #[inline(always)]
     pub fn write(&self, w: &mut AttrWriter<'_>) {
         self.with_value(|value| w.bytes(self.kind(), value));
     }
 
     /// The attribute's type, `OVS_KEY_ATTR_*`.
+    #[inline(always)]
     pub const fn kind(&self) -> u16 {
         match *self {
             Self::Encap(_) => OVS_KEY_ATTR_ENCAP,
@@ -355,6 +421,7 @@ impl<'a> KeyAttr<'a> {
     }
 
     /// Hands the encoded value, without header and padding, to `f`.
+    #[inline(always)]
     pub(crate) fn with_value<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
         match *self {
             Self::Encap(v)

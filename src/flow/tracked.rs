@@ -46,6 +46,11 @@ impl<'w> Tracked<'w> {
         Self { flow: *flow, wc }
     }
 
+    /// Gives the input port another number: the datapath's becomes the bridge's.
+    pub fn set_in_port(&mut self, in_port: u32) {
+        self.flow.in_port = in_port;
+    }
+
     getters! {
         /// Port the packet came in by.
         in_port: u32;

@@ -59,6 +59,14 @@ impl Default for CommitOptions<'_> {
     }
 }
 
+/// Whether [`commit_actions`] has anything to do, where no header waits to be pushed or popped. It
+/// looks at the headers and at what is named here.
+pub fn is_rewritten(flow: &Flow, base: &Flow) -> bool {
+    let [metadata, ..] = SEGMENT_ENDS;
+    let named = |f: &Flow| (f.packet_type, f.skb_priority, f.pkt_mark);
+    flow.words()[metadata..] != base.words()[metadata..] || named(flow) != named(base)
+}
+
 /// Appends the actions that make packets of `base` packets of `flow`, and makes `base` the same.
 /// Bits that the actions depend on are added to `wc`. The tunnel is not looked at: see
 /// [`commit_tunnel`].

@@ -71,32 +71,37 @@ const KINDS: usize = OVS_KEY_ATTR_ND_EXTENSIONS as usize + 1;
 
 /// The attributes of one level of nesting, by type.
 struct Level<'a> {
+    list: &'a [u8],
     present: u64,
     missing: bool,
     /// The worst fitness of the levels around this one.
     outer: Fitness,
-    values: [&'a [u8]; KINDS],
+    /// Where in the list the attribute of each type that is present begins.
+    places: [u32; KINDS],
 }
 
 impl<'a> Level<'a> {
     /// Gathers a list. Types that are not known, `IPV6_EXTHDRS` among them, are passed over.
     fn gather(list: &'a [u8]) -> Result<Self, KeyError> {
         let mut level =
-            Self { present: 0, missing: false, outer: Fitness::Perfect, values: [&[]; KINDS] };
-        for attr in Attrs::new(list) {
+            Self { list, present: 0, missing: false, outer: Fitness::Perfect, places: [0; KINDS] };
+        let mut attrs = Attrs::new(list);
+        loop {
+            let place = list.len() - attrs.rest().len();
+            let Some(attr) = attrs.next() else { return Ok(level) };
             let attr = attr?;
             // The size is checked here even where the value is never taken.
-            KeyAttr::parse(attr)?;
-            let Some(slot) = level.values.get_mut(usize::from(attr.kind)) else { continue };
+            KeyAttr::check_size(attr)?;
+            let Some(slot) = level.places.get_mut(usize::from(attr.kind)) else { continue };
             if level.present & 1 << attr.kind != 0 {
                 return Err(KeyError::Duplicate(attr.kind));
             }
             level.present |= 1 << attr.kind;
-            *slot = attr.value;
+            *slot = place as u32;
         }
-        Ok(level)
     }
 
+    #[inline]
     fn has(&self, kind: u16) -> bool {
         self.present & 1 << kind != 0
     }
@@ -108,12 +113,19 @@ impl<'a> Level<'a> {
     }
 
     /// The attribute, without taking it.
+    #[inline(always)]
     fn peek(&self, kind: u16) -> Option<KeyAttr<'a>> {
-        let value = self.values.get(usize::from(kind)).filter(|_| self.has(kind))?;
-        KeyAttr::parse(Attr { kind, value }).ok()
+        if !self.has(kind) {
+            return None;
+        }
+        let place = *self.places.get(usize::from(kind))? as usize;
+        let Attr { value, .. } = Attrs::new(self.list.get(place..)?).next()?.ok()?;
+        // With the type that is asked for, all but one arm of the parser are left out.
+        KeyAttr::parse_here(Attr { kind, value }).ok()
     }
 
     /// The attribute, which thereby is expected.
+    #[inline(always)]
     fn take(&mut self, kind: u16) -> Option<KeyAttr<'a>> {
         let attr = self.peek(kind);
         self.present &= !(1 << kind);
@@ -121,6 +133,7 @@ impl<'a> Level<'a> {
     }
 
     /// The attribute; when it is not there, a key says too little. A mask may lack anything.
+    #[inline(always)]
     fn need(&mut self, kind: u16, role: Role<'_>) -> Option<KeyAttr<'a>> {
         let attr = self.take(kind);
         self.missing |= attr.is_none() && matches!(role, Role::Key);
@@ -370,8 +383,11 @@ fn ip(
     dl_type: u16,
     flow: &mut Flow,
 ) -> Result<bool, KeyError> {
-    let kind = if dl_type == ether_type::IPV4 { OVS_KEY_ATTR_IPV4 } else { OVS_KEY_ATTR_IPV6 };
-    match level.need(kind, role) {
+    let header = match dl_type {
+        ether_type::IPV4 => level.need(OVS_KEY_ATTR_IPV4, role),
+        _ => level.need(OVS_KEY_ATTR_IPV6, role),
+    };
+    match header {
         Some(KeyAttr::Ipv4 { src, dst, proto, tos, ttl, frag }) => {
             (flow.nw_src, flow.nw_dst) = (src, dst);
             (flow.nw_proto, flow.nw_tos, flow.nw_ttl) = (proto, tos, ttl);
@@ -453,15 +469,15 @@ fn transport(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
     if !l4 {
         return Ok(());
     }
-    let kind = match (proto, dl_type) {
-        (ip_proto::TCP, _) => OVS_KEY_ATTR_TCP,
-        (ip_proto::UDP, _) => OVS_KEY_ATTR_UDP,
-        (ip_proto::SCTP, _) => OVS_KEY_ATTR_SCTP,
-        (ip_proto::ICMP, ether_type::IPV4) => OVS_KEY_ATTR_ICMP,
-        (ip_proto::ICMPV6, ether_type::IPV6) => OVS_KEY_ATTR_ICMPV6,
+    let header = match (proto, dl_type) {
+        (ip_proto::TCP, _) => level.need(OVS_KEY_ATTR_TCP, role),
+        (ip_proto::UDP, _) => level.need(OVS_KEY_ATTR_UDP, role),
+        (ip_proto::SCTP, _) => level.need(OVS_KEY_ATTR_SCTP, role),
+        (ip_proto::ICMP, ether_type::IPV4) => level.need(OVS_KEY_ATTR_ICMP, role),
+        (ip_proto::ICMPV6, ether_type::IPV6) => level.need(OVS_KEY_ATTR_ICMPV6, role),
         _ => return Ok(()),
     };
-    match level.need(kind, role) {
+    match header {
         Some(
             KeyAttr::Tcp { src, dst } | KeyAttr::Udp { src, dst } | KeyAttr::Sctp { src, dst },
         ) => (flow.tp_src, flow.tp_dst) = (src.into(), dst.into()),
@@ -470,7 +486,7 @@ fn transport(level: &mut Level<'_>, role: Role<'_>, flow: &mut Flow) -> Result<(
         }
         _ => {}
     }
-    if kind == OVS_KEY_ATTR_TCP
+    if proto == ip_proto::TCP
         && let Some(KeyAttr::TcpFlags(v)) = level.take(OVS_KEY_ATTR_TCP_FLAGS)
     {
         flow.tcp_flags = v.into();

@@ -97,7 +97,7 @@ impl<'f> Encoder<'f> {
     }
 
     fn writes_tunnel(&self) -> bool {
-        let any = |flow: &Flow| flow.words()[..TUNNEL_WORDS].iter().any(|&word| word != 0);
+        let any = |flow: &Flow| flow.words()[..TUNNEL_WORDS] != Flow::ZERO.words()[..TUNNEL_WORDS];
         match (self.is_mask, self.minimal) {
             (false, _) => self.flow.tunnel.dst_is_set(),
             (true, false) => true,

@@ -60,19 +60,63 @@ pub fn minimal_key_and_mask(
     Encoder::mask(flow, &wc.masks, support).minimal().geneve(geneve_mask).write(&mut w)?;
     w.finish()?;
     let matched = kinds(mask_out.get(mask_start..).unwrap_or_default())?;
-    if matched & METADATA & !kinds(key.0)? & !(1 << OVS_KEY_ATTR_TUNNEL) != 0 {
+    let key_start = key_out.len();
+    let there = copy_attrs(key.0, matched | !METADATA, key_out)?;
+    if matched & METADATA & !there & !(1 << OVS_KEY_ATTR_TUNNEL) != 0 {
         // Not a key of the kernel's, which names all metadata that it knows.
+        key_out.truncate(key_start);
         return super::key::key_from_flow(flow, support, key_out);
     }
-    let mut w = AttrWriter::new(key_out);
-    let wanted = |attr: &Attr<'_>| match attr.kind {
-        0..=OVS_KEY_ATTR_NSH => 1u64 << attr.kind & (matched | !METADATA) != 0,
-        _ => false,
-    };
+    Ok(())
+}
+
+/// Appends those attributes of `list` whose types have their bits in `wanted`. Gives back a bit for
+/// each type up to [`OVS_KEY_ATTR_NSH`] that is in the list; others are not copied.
+///
+/// # Errors
+/// When `list` is not a list of attributes.
+fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrError> {
+    let mut w = AttrWriter::new(out);
+    let mut there = 0;
+    // Neighbours are copied together.
+    let mut run = 0..0;
+    let mut attrs = Attrs::new(list);
+    loop {
+        let start = list.len() - attrs.rest().len();
+        let Some(attr) = attrs.next() else { break };
+        let kind = attr?.kind;
+        if kind > OVS_KEY_ATTR_NSH {
+            continue;
+        }
+        there |= 1 << kind;
+        if wanted & 1 << kind == 0 {
+            continue;
+        }
+        if start != run.end {
+            w.raw(list.get(run).unwrap_or_default());
+            run = start..start;
+        }
+        run.end = list.len() - attrs.rest().len();
+    }
+    w.raw(list.get(run).unwrap_or_default());
+    Ok(there)
+}
+
+/// Appends what an execute must repeat of an upcall's key: what the packet's bytes do not say.
+/// Attributes that are zero say the same when they are not there.
+///
+/// Source: `ovs_flow_key_extract_userspace` in the kernel's `net/openvswitch/flow.c`.
+///
+/// # Errors
+/// When `key` is not a list of attributes.
+pub fn metadata_of_packet(key: OdpKey<'_>, out: &mut Vec<u8>) -> Result<(), AttrError> {
+    const PLACE: u64 = 1 << OVS_KEY_ATTR_IN_PORT | 1 << OVS_KEY_ATTR_TUNNEL;
+    let mut w = AttrWriter::new(out);
     for attr in Attrs::new(key.0) {
-        let attr = attr?;
-        if wanted(&attr) {
-            w.bytes(attr.kind, attr.value);
+        let Attr { kind, value } = attr?;
+        let bit = if kind <= OVS_KEY_ATTR_NSH { 1 << kind } else { 0 };
+        if bit & PLACE != 0 || bit & METADATA != 0 && value.iter().any(|&byte| byte != 0) {
+            w.bytes(kind, value);
         }
     }
     w.finish()

@@ -1,9 +1,10 @@
-//! Names of datapath flows: 128 bits, computed from the key with a secret.
+//! Names of datapath flows: 128 bits, computed from key and mask with a secret.
 //!
 //! The kernel takes flows with equal names for one flow, so that nobody outside may be able to find
-//! two keys with one name: the name is SipHash-2-4 with 128 bits of output under a secret of this
-//! host. The same secret gives the same names after a restart, so that the flows that are already
-//! there are recognized.
+//! two keys with one name: the name is SipHash-1-3 with 128 bits of output under a secret of this
+//! host. (It is made for every flow; of the strengths that its authors give, the one meant for hash
+//! tables that strangers fill will do, for nobody outside ever sees a name.) The same secret gives the
+//! same names after a restart, so that the flows that are already there are recognized.
 //!
 //! What always holds: a name has the shape of a random UUID (RFC 9562, version 4). Plain values: any
 //! thread.
@@ -81,7 +82,7 @@ impl UfidHasher {
     /// `/proc/sys/kernel/random/boot_id`.
     pub fn from_text(text: &str) -> Self {
         let seed = Self { k0: 0, k1: 0 };
-        Self::new(seed.siphash(text.trim().as_bytes()))
+        Self::new(seed.siphash::<2, 4>(text.trim().as_bytes()))
     }
 
     /// The secret, for a recording: whoever has it can make two keys of one name.
@@ -89,55 +90,108 @@ impl UfidHasher {
         (u128::from(self.k1) << 64 | u128::from(self.k0)).to_le_bytes()
     }
 
-    /// The name of the flow with this encoded key.
-    pub fn ufid(&self, key: &[u8]) -> Ufid {
-        let mut name = Ufid(self.siphash(key));
-        let [a, b, c, d] = name.words();
-        // Version 4, variant of RFC 9562.
-        let words = [a, b & !0xf000 | 0x4000, c & !0xc000_0000 | 0x8000_0000, d];
-        for (to, word) in name.0.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *to = word.to_ne_bytes();
-        }
-        name
+    /// Begins a name.
+    pub fn begin(&self) -> Naming {
+        Naming { sip: Sip::new(self), words: 0 }
     }
 
-    /// SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, with the authors' extension).
-    fn siphash(&self, data: &[u8]) -> [u8; 16] {
-        let mut v = [
-            self.k0 ^ 0x736f_6d65_7073_6575,
-            self.k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee,
-            self.k0 ^ 0x6c79_6765_6e65_7261,
-            self.k1 ^ 0x7465_6462_7974_6573,
-        ];
+    /// A name made of bytes alone.
+    pub fn ufid(&self, bytes: &[u8]) -> Ufid {
+        uuid(self.siphash::<1, 3>(bytes))
+    }
+
+    /// SipHash with 128 bits of output (Aumasson and Bernstein, with the authors' extension).
+    fn siphash<const C: usize, const D: usize>(&self, data: &[u8]) -> [u8; 16] {
+        let mut sip = Sip::new(self);
         let (blocks, rest) = data.as_chunks::<8>();
         for block in blocks {
-            compress(&mut v, u64::from_le_bytes(*block));
+            sip.compress::<C>(u64::from_le_bytes(*block));
         }
         let mut last = [0; 8];
         last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        compress(&mut v, u64::from_le_bytes(last) | (data.len() as u64) << 56);
-        v[2] ^= 0xee;
-        let low = finish(&mut v);
-        v[1] ^= 0xdd;
-        let high = finish(&mut v);
+        sip.finish::<C, D>(u64::from_le_bytes(last) | (data.len() as u64) << 56)
+    }
+}
+
+/// A name under way: what it is of is taken in word by word. A copy goes on by itself, so that what
+/// many names begin with is taken in once.
+#[derive(Clone, Copy)]
+pub struct Naming {
+    sip: Sip,
+    words: u64,
+}
+
+impl fmt::Debug for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Naming(..)")
+    }
+}
+
+impl Naming {
+    /// Takes in a word.
+    #[inline]
+    pub fn word(&mut self, word: u64) {
+        self.sip.compress::<1>(word);
+        self.words = self.words.wrapping_add(1);
+    }
+
+    /// The name.
+    #[inline]
+    pub fn finish(mut self) -> Ufid {
+        uuid(self.sip.finish::<1, 3>(self.words.wrapping_mul(8) << 56))
+    }
+}
+
+/// The name that a hash gives.
+fn uuid(hash: [u8; 16]) -> Ufid {
+    let mut name = Ufid(hash);
+    let [a, b, c, d] = name.words();
+    // Version 4, variant of RFC 9562.
+    let words = [a, b & !0xf000 | 0x4000, c & !0xc000_0000 | 0x8000_0000, d];
+    for (to, word) in name.0.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *to = word.to_ne_bytes();
+    }
+    name
+}
+
+/// The state of SipHash.
+#[derive(Clone, Copy)]
+struct Sip([u64; 4]);
+
+impl Sip {
+    fn new(secret: &UfidHasher) -> Self {
+        Self([
+            secret.k0 ^ 0x736f_6d65_7073_6575,
+            secret.k1 ^ 0x646f_7261_6e64_6f6d ^ 0xee,
+            secret.k0 ^ 0x6c79_6765_6e65_7261,
+            secret.k1 ^ 0x7465_6462_7974_6573,
+        ])
+    }
+
+    #[inline]
+    fn compress<const C: usize>(&mut self, block: u64) {
+        let v = &mut self.0;
+        v[3] ^= block;
+        (0..C).for_each(|_| round(v));
+        v[0] ^= block;
+    }
+
+    /// Takes in the last block, which holds the length, and gives the hash.
+    #[inline]
+    fn finish<const C: usize, const D: usize>(&mut self, last: u64) -> [u8; 16] {
+        self.compress::<C>(last);
+        let mut half = |at: usize, with: u64| {
+            let v = &mut self.0;
+            v[at] ^= with;
+            (0..D).for_each(|_| round(v));
+            v[0] ^ v[1] ^ v[2] ^ v[3]
+        };
+        let (low, high) = (half(2, 0xee), half(1, 0xdd));
         (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
     }
 }
 
-fn compress(v: &mut [u64; 4], block: u64) {
-    v[3] ^= block;
-    round(v);
-    round(v);
-    v[0] ^= block;
-}
-
-fn finish(v: &mut [u64; 4]) -> u64 {
-    for _ in 0..4 {
-        round(v);
-    }
-    v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
+#[inline]
 fn round([a, b, c, d]: &mut [u64; 4]) {
     *a = a.wrapping_add(*b);
     *b = b.rotate_left(13) ^ *a;
@@ -168,8 +222,20 @@ mod tests {
             (63, "5150d1772f50834a503e069a973fbd7c"),
         ] {
             let hex: String =
-                hasher.siphash(&input[..n]).iter().map(|b| format!("{b:02x}")).collect();
+                hasher.siphash::<2, 4>(&input[..n]).iter().map(|b| format!("{b:02x}")).collect();
             assert_eq!(hex, expected, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_words_is_that_of_their_bytes() {
+        let hasher = UfidHasher::new([7; 16]);
+        for n in [0, 1, 5, 40] {
+            let words: Vec<u64> = (0..n).map(|i| 0x0102_0304_0506_0708 * (i + 1)).collect();
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let mut naming = hasher.begin();
+            words.iter().for_each(|word| naming.word(*word));
+            assert_eq!(naming.finish(), hasher.ufid(&bytes));
         }
     }
 

@@ -238,7 +238,7 @@ impl Revalidator {
                 Some(actions) => FlowOp::Modify {
                     ufid: Some(&todo.ufid.0),
                     key: &todo.key,
-                    mask: Some(&todo.mask),
+                    mask: Some(&*todo.mask).filter(|mask| !mask.is_empty()),
                     actions,
                 },
                 None => FlowOp::Del { ufid: Some(&todo.ufid.0), key: &todo.key },

@@ -16,6 +16,7 @@ pub mod gate;
 pub mod handler;
 pub mod history;
 pub mod limit;
+pub mod name;
 pub mod ports;
 pub mod slab;
 pub mod trigger;

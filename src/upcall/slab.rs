@@ -1,17 +1,17 @@
 //! A slab that grows and shrinks in chunks: slots keep their index, nothing is moved when it grows,
 //! and a chunk whose last slot is freed goes back to the allocator.
 //!
-//! Ukeys live in it, so that installing a flow allocates once in 64 installs and memory
+//! Ukeys live in it, so that installing a flow allocates once in 16 installs and memory
 //! follows the number of flows down as well as up. One owner; a ukey shard's lock covers it.
 
-/// Slots in a chunk.
-const CHUNK: usize = 64;
+/// Slots in a chunk: every slab has some that are free, and there are many slabs.
+const CHUNK: usize = 16;
 
 struct Chunk<T> {
     slots: Vec<Option<T>>,
     used: usize,
     /// Bit per slot that is free.
-    free: u64,
+    free: u16,
 }
 
 /// See the module's page.
@@ -50,7 +50,7 @@ impl<T> Slab<T> {
         let chunk = self.chunks[c].get_or_insert_with(|| {
             let mut slots = Vec::with_capacity(CHUNK);
             slots.resize_with(CHUNK, || None);
-            Chunk { slots, used: 0, free: u64::MAX }
+            Chunk { slots, used: 0, free: u16::MAX }
         });
         let slot = chunk.free.trailing_zeros() as usize;
         chunk.free &= chunk.free - 1;

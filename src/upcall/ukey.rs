@@ -124,8 +124,9 @@ impl Feed {
 /// What most flows feed: an address and a rule.
 const INLINE_FEEDS: usize = 2;
 
-/// Bytes that most flows' key, mask and actions fit into.
-const INLINE_BYTES: usize = 208;
+/// Bytes that most flows' key, mask and actions fit into: those of TCP over IPv4, whether flows are
+/// wildcarded or not.
+const INLINE_BYTES: usize = 152;
 
 /// Tags that most flows rest on.
 const INLINE_TAGS: usize = 8;
@@ -163,7 +164,7 @@ pub struct NewUkey<'a> {
     pub ufid: Ufid,
     /// Key attributes as put.
     pub key: &'a [u8],
-    /// Mask attributes as put.
+    /// Mask attributes as put; none for an exact match.
     pub mask: &'a [u8],
     /// Action attributes as put.
     pub actions: &'a [u8],
@@ -227,7 +228,7 @@ impl Ukey {
         &self.bytes[..usize::from(self.key_len)]
     }
 
-    /// Mask attributes as put.
+    /// Mask attributes as put; none for an exact match.
     pub fn mask(&self) -> &[u8] {
         &self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len)]
     }

@@ -12,21 +12,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ovs_netlink::flow::{FlowPut, IfExists};
-use ovs_netlink::key::KeyAttrs;
 use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
 use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
-use ovs_netlink::uapi;
 
 use crate::datapath::OdpPort;
-use crate::flow::{Flow, FlowWildcards};
+use crate::flow::Flow;
 use crate::odp::cookie::{CookieReason, UserCookie};
 use crate::odp::key::{Fitness, OdpKey};
-use crate::odp::mask;
+use crate::odp::mask::{metadata_of_packet, minimal_key_and_mask};
 use crate::odp::ufid::Ufid;
 use crate::snapshot::Snapshot;
 use crate::xlate::{XlateIn, XlateOut, translate};
 
 use super::Udpif;
+use super::name::Namer;
 use super::ports::PortCount;
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
 use crate::coverage::counter;
@@ -49,7 +48,6 @@ static FULL_RL: RateLimit = RateLimit::new(1, 1);
 
 /// An upcall of this batch that was translated, to be found again by an equal key.
 struct Decided {
-    key_hash: u64,
     key: std::ops::Range<usize>,
     actions: std::ops::Range<usize>,
 }
@@ -72,10 +70,12 @@ pub struct Worker {
     key: Vec<u8>,
     mask: Vec<u8>,
     metadata: Vec<u8>,
-    name: Vec<u8>,
+    namer: Namer,
     /// Keys and actions of the batch's decisions.
     arena: Vec<u8>,
     decided: Vec<Decided>,
+    /// Hashes of the keys in `decided`.
+    key_hashes: Vec<u64>,
     messages: MsgBuf,
     puts: Vec<Put>,
     next_seq: u32,
@@ -93,6 +93,7 @@ impl Worker {
     pub fn new(udpif: Arc<Udpif>) -> Self {
         let snapshot = udpif.snapshot.load_full();
         Self {
+            namer: Namer::new(udpif.target.ufids),
             udpif,
             snapshot,
             now_ms: 0,
@@ -102,9 +103,9 @@ impl Worker {
             key: Vec::new(),
             mask: Vec::new(),
             metadata: Vec::new(),
-            name: Vec::new(),
             arena: Vec::new(),
             decided: Vec::new(),
+            key_hashes: Vec::new(),
             messages: MsgBuf::new(),
             puts: Vec::new(),
             next_seq: 1,
@@ -122,6 +123,7 @@ impl Worker {
         self.messages.clear();
         self.puts.clear();
         self.decided.clear();
+        self.key_hashes.clear();
         self.arena.clear();
     }
 
@@ -211,10 +213,10 @@ impl Worker {
     /// Translates an upcall and appends what answers it; false if its key makes no sense.
     fn answer(&mut self, upcall: &Upcall<'_>) -> bool {
         let key_hash = std::hash::BuildHasher::hash_one(&self.hasher, upcall.key);
-        let known = self.decided.iter().find(|decided| {
-            decided.key_hash == key_hash && self.arena.get(decided.key.clone()) == Some(upcall.key)
-        });
-        if let Some(decided) = known {
+        let known = self.key_hashes.iter().position(|hash| *hash == key_hash);
+        if let Some(decided) = known.and_then(|at| self.decided.get(at))
+            && self.arena.get(decided.key.clone()) == Some(upcall.key)
+        {
             let actions = decided.actions.clone();
             count(&self.udpif.counters.duplicates);
             self.execute(upcall, actions);
@@ -246,7 +248,8 @@ impl Worker {
         let actions_at = self.arena.len();
         self.arena.extend_from_slice(self.out.actions.as_bytes());
         let actions = actions_at..self.arena.len();
-        self.decided.push(Decided { key_hash, key: key_at..actions_at, actions: actions.clone() });
+        self.decided.push(Decided { key: key_at..actions_at, actions: actions.clone() });
+        self.key_hashes.push(key_hash);
 
         self.install(upcall.key);
         self.execute(upcall, actions);
@@ -257,32 +260,28 @@ impl Worker {
     /// room.
     fn install(&mut self, key: &[u8]) {
         let udpif = &self.udpif;
-        if !udpif.settings.megaflows.load(Ordering::Relaxed) {
-            self.out.wc = FlowWildcards::EXACT;
-        }
-        self.key.clear();
-        self.mask.clear();
-        let encoded = mask::minimal_key_and_mask(
-            OdpKey(key),
-            &self.flow,
-            &self.out.wc,
-            &udpif.target.support,
-            None,
-            &mut self.key,
-            &mut self.mask,
-        );
-        if let Err(error) = encoded {
-            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
-                "cannot encode a megaflow: {error}");
-            return;
-        }
-        self.name.clear();
-        name_megaflow(&self.flow, &self.out.wc, &mut self.name);
-        let ufid = udpif.target.ufids.ufid(&self.name);
+        let is_megaflow = udpif.settings.megaflows.load(Ordering::Relaxed);
+        // Without a mask the kernel matches all that the key says.
+        let (key, mask, ufid) = if is_megaflow {
+            let (support, wc) = (&udpif.target.support, &self.out.wc);
+            self.key.clear();
+            self.mask.clear();
+            let (out, mask) = (&mut self.key, &mut self.mask);
+            let encoded =
+                minimal_key_and_mask(OdpKey(key), &self.flow, wc, support, None, out, mask);
+            if let Err(error) = encoded {
+                vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                    "cannot encode a megaflow: {error}");
+                return;
+            }
+            (&*self.key, &*self.mask, self.namer.megaflow(&self.flow, wc))
+        } else {
+            (key, &[][..], self.namer.exact(key))
+        };
         let new = NewUkey {
             ufid,
-            key: &self.key,
-            mask: &self.mask,
+            key,
+            mask,
             actions: self.out.actions.as_bytes(),
             bridge: self.out.bridge,
             deps: &self.out.deps,
@@ -314,8 +313,8 @@ impl Worker {
 
         let put = FlowPut {
             dp_ifindex: udpif.target.dp_ifindex,
-            key: &self.key,
-            mask: Some(&self.mask),
+            key,
+            mask: Some(mask).filter(|mask| !mask.is_empty()),
             actions: self.out.actions.as_bytes(),
             ufid: Some(ufid.0),
             if_exists: IfExists::Fail,
@@ -345,7 +344,10 @@ impl Worker {
             return;
         }
         self.metadata.clear();
-        metadata_key(upcall.key, &mut self.metadata);
+        if let Err(error) = metadata_of_packet(OdpKey(upcall.key), &mut self.metadata) {
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "cannot encode a packet's metadata: {error}");
+        }
         let execute = Execute {
             dp_ifindex: self.udpif.target.dp_ifindex,
             packet: upcall.packet,
@@ -463,47 +465,10 @@ impl Worker {
     }
 }
 
-/// What a megaflow's UFID is a hash of: the significant bits of its key, and which bits those are.
-/// Every packet of the megaflow gives the same, so that the second is known as a duplicate.
-fn name_megaflow(flow: &Flow, wc: &FlowWildcards, out: &mut Vec<u8>) {
-    for (i, (value, mask)) in flow.words().iter().zip(wc.masks.words()).enumerate() {
-        if *mask != 0 {
-            out.push(i as u8);
-            out.extend_from_slice(&mask.to_ne_bytes());
-            out.extend_from_slice(&(value & mask).to_ne_bytes());
-        }
-    }
-}
-
-/// Copies those attributes of an upcall's key that an execute must repeat: what the packet's bytes
-/// do not say (`ovs_flow_key_extract_userspace` in the kernel's `net/openvswitch/flow.c`).
-fn metadata_key(key: &[u8], out: &mut Vec<u8>) {
-    let mut writer = ovs_netlink::attr::AttrWriter::new(out);
-    for attr in KeyAttrs::new(key).flatten() {
-        let is_metadata = matches!(
-            attr.kind(),
-            uapi::OVS_KEY_ATTR_PRIORITY
-                | uapi::OVS_KEY_ATTR_IN_PORT
-                | uapi::OVS_KEY_ATTR_SKB_MARK
-                | uapi::OVS_KEY_ATTR_TUNNEL
-                | uapi::OVS_KEY_ATTR_DP_HASH
-                | uapi::OVS_KEY_ATTR_RECIRC_ID
-                | uapi::OVS_KEY_ATTR_CT_STATE
-                | uapi::OVS_KEY_ATTR_CT_ZONE
-                | uapi::OVS_KEY_ATTR_CT_MARK
-                | uapi::OVS_KEY_ATTR_CT_LABELS
-                | uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4
-                | uapi::OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6
-        );
-        if is_metadata {
-            attr.write(&mut writer);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ovs_netlink::attr::AttrWriter;
+    use ovs_netlink::uapi;
 
     use super::*;
     use crate::datapath::FamilyIds;

@@ -15,6 +15,7 @@ mod output;
 mod patch;
 mod vlan;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::coverage::counter;
@@ -153,8 +154,8 @@ struct Ctx<'a> {
     now_ms: u64,
     /// The flow as rewritten so far.
     flow: Tracked<'a>,
-    /// The flow as the actions so far leave it.
-    base: Flow,
+    /// The flow as the actions so far leave it; copied when one changes it, which few do.
+    base: Cow<'a, Flow>,
     /// The VLAN headers that the packet came with.
     came_with: VlanStack,
     /// Patches on the way from the port that the packet came in by to here.
@@ -190,16 +191,14 @@ pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
     out.bridge = Some(bridge.id);
     out.deps.push(Dep::Bridge(bridge.id));
 
-    let mut flow = *input.flow;
-    flow.in_port = in_port.ofp.in_port();
     let mut ctx = Ctx {
         snapshot: input.snapshot,
         bridge,
         in_port,
         now_ms: input.now_ms,
-        flow: Tracked::new(&flow, &mut out.wc),
-        base: flow,
-        came_with: flow.vlans,
+        flow: Tracked::new(input.flow, &mut out.wc),
+        base: Cow::Borrowed(input.flow),
+        came_with: input.flow.vlans,
         depth: 0,
         crossed: 0,
         actions: &mut out.actions,
@@ -207,6 +206,7 @@ pub fn translate(input: XlateIn<'_>, out: &mut XlateOut) {
         effects: &mut out.effects,
         trace: out.trace.as_mut(),
     };
+    ctx.flow.set_in_port(in_port.ofp.in_port());
     let mut dropped = table(&mut ctx, TableId(0)).err();
     if out.actions.check(None).is_err() {
         out.actions.clear();

@@ -1,7 +1,7 @@
 //! Sending to a port: the rewrites so far are committed to actions, then the output itself.
 
 use super::{Ctx, DropReason, patch};
-use crate::odp::commit::{CommitOptions, commit_actions};
+use crate::odp::commit::{CommitOptions, commit_actions, is_rewritten};
 use crate::ofproto::OfPort;
 use crate::snapshot::Attachment;
 
@@ -20,7 +20,9 @@ pub(super) fn output(ctx: &mut Ctx<'_>, ofp: OfPort) -> Result<(), DropReason> {
     };
     let (flow, wc) = ctx.flow.parts();
     // VLAN headers are all that is rewritten so far, which the datapath does by itself.
-    commit_actions(flow, &mut ctx.base, ctx.actions, wc, CommitOptions::default());
+    if is_rewritten(flow, &ctx.base) {
+        commit_actions(flow, ctx.base.to_mut(), ctx.actions, wc, CommitOptions::default());
+    }
     ctx.actions.output(odp.0);
     Ok(())
 }

@@ -152,6 +152,14 @@ proptest! {
     }
 
     #[test]
+    fn a_size_is_right_where_parsing_takes_it(
+        kind in 0u16..40, value in proptest::collection::vec(any::<u8>(), 0..48),
+    ) {
+        let attr = Attr { kind, value: &value };
+        prop_assert_eq!(KeyAttr::check_size(attr), KeyAttr::parse(attr).map(drop));
+    }
+
+    #[test]
     fn walking_any_bytes_ends(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(KeyAttrs::new(&bytes).count() <= bytes.len() / 4 + 1);
     }

@@ -305,10 +305,16 @@ proptest! {
         let arp = start.dl_type.get() == ether_type::ARP && (flow.nw_src, flow.nw_proto, flow.arp_sha, flow.arp_tha) != (start.nw_src, start.nw_proto, start.arp_sha, start.arp_tha);
         prop_assert_eq!(slow, if arp { SlowPathReason::ACTION } else { SlowPathReason::empty() });
 
-        // Done once, there is nothing left to do.
-        let len = actions.len();
+        prop_assert!(actions.is_empty() || is_rewritten(&flow, &start));
+
+        // Done once, there is nothing left to do. What is no header is not looked at.
+        let (len, before) = (actions.len(), wc);
+        base.in_port ^= 1;
+        base.regs[0] ^= 1;
+        prop_assert!(!is_rewritten(&flow, &base));
         commit_actions(&flow, &mut base, &mut actions, &mut wc, options);
         prop_assert_eq!(actions.len(), len);
+        prop_assert!(wc == before);
     }
 }
 
