@@ -215,6 +215,25 @@ impl<'a> Attrs<'a> {
         self.rest
     }
 
+    /// The next attribute, with the place in `list` where it begins and the one where the next one
+    /// does; `at` is the first. For walks that want places rather than values.
+    ///
+    /// # Errors
+    /// As for the iterator.
+    #[inline(always)]
+    pub fn at(list: &'a [u8], at: usize) -> Result<Option<(Attr<'a>, usize)>, AttrError> {
+        let Some(rest) = list.get(at..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
+        let Some(&[l0, l1, k0, k1]) = rest.first_chunk() else {
+            return Err(AttrError::Trailing { left: rest.len() });
+        };
+        let len = u16::from_ne_bytes([l0, l1]);
+        let kind = u16::from_ne_bytes([k0, k1]) & KIND_MASK;
+        let Some(value) = rest.get(NLA_HDRLEN..usize::from(len)) else {
+            return Err(AttrError::Length { kind, len, left: rest.len() });
+        };
+        Ok(Some((Attr { kind, value }, at + align4(usize::from(len)))))
+    }
+
     /// The first attribute of this kind from here on; errors on the way are reported.
     pub fn find_kind(mut self, kind: u16) -> Result<Option<Attr<'a>>, AttrError> {
         self.find(|a| !matches!(a, Ok(a) if a.kind != kind)).transpose()

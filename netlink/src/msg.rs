@@ -130,9 +130,15 @@ impl MsgBuf {
 
     /// Begins a message to an OVS family: `nlmsghdr`, `genlmsghdr` and `ovs_header`.
     pub fn begin(&mut self, head: MsgHead) -> MsgWriter<'_> {
-        let mut w = self.begin_genl(head.family, head.cmd, head.version, head.flags, head.seq);
-        w.fixed(&head.dp_ifindex.to_ne_bytes());
-        w
+        // In one piece: two are built for every upcall.
+        let mut whole = [0; NLMSG_HDRLEN + GENL_HDRLEN + OVS_HDRLEN];
+        whole[4..6].copy_from_slice(&head.family.to_ne_bytes());
+        whole[6..8].copy_from_slice(&head.flags.bits().to_ne_bytes());
+        whole[8..12].copy_from_slice(&head.seq.to_ne_bytes());
+        whole[16] = head.cmd;
+        whole[17] = head.version;
+        whole[20..].copy_from_slice(&head.dp_ifindex.to_ne_bytes());
+        self.begin_with(&whole)
     }
 
     /// Begins a message to any generic netlink family: `nlmsghdr` and `genlmsghdr`.
@@ -152,12 +158,17 @@ impl MsgBuf {
     /// Begins a message of any netlink protocol: `nlmsghdr` only, its own header is the caller's
     /// to add with [`MsgWriter::fixed`].
     pub fn begin_raw(&mut self, kind: u16, flags: MsgFlags, seq: u32) -> MsgWriter<'_> {
-        let start = self.bytes.len();
         let mut head = [0; NLMSG_HDRLEN];
         head[4..6].copy_from_slice(&kind.to_ne_bytes());
         head[6..8].copy_from_slice(&flags.bits().to_ne_bytes());
         head[8..12].copy_from_slice(&seq.to_ne_bytes());
-        self.bytes.extend_from_slice(&head);
+        self.begin_with(&head)
+    }
+
+    #[inline]
+    fn begin_with(&mut self, head: &[u8]) -> MsgWriter<'_> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(head);
         let attrs = AttrWriter::new(&mut self.bytes);
         MsgWriter { start, count: &mut self.count, attrs, complete: false }
     }

@@ -85,20 +85,20 @@ impl<'a> Level<'a> {
     fn gather(list: &'a [u8]) -> Result<Self, KeyError> {
         let mut level =
             Self { list, present: 0, missing: false, outer: Fitness::Perfect, places: [0; KINDS] };
-        let mut attrs = Attrs::new(list);
-        loop {
-            let place = list.len() - attrs.rest().len();
-            let Some(attr) = attrs.next() else { return Ok(level) };
-            let attr = attr?;
+        let mut at = 0;
+        while let Some((attr, next)) = Attrs::at(list, at)? {
             // The size is checked here even where the value is never taken.
             KeyAttr::check_size(attr)?;
-            let Some(slot) = level.places.get_mut(usize::from(attr.kind)) else { continue };
-            if level.present & 1 << attr.kind != 0 {
-                return Err(KeyError::Duplicate(attr.kind));
+            if let Some(place) = level.places.get_mut(usize::from(attr.kind)) {
+                if level.present & 1 << attr.kind != 0 {
+                    return Err(KeyError::Duplicate(attr.kind));
+                }
+                level.present |= 1 << attr.kind;
+                *place = at as u32;
             }
-            level.present |= 1 << attr.kind;
-            *slot = place as u32;
+            at = next;
         }
+        Ok(level)
     }
 
     #[inline]
@@ -119,7 +119,7 @@ impl<'a> Level<'a> {
             return None;
         }
         let place = *self.places.get(usize::from(kind))? as usize;
-        let Attr { value, .. } = Attrs::new(self.list.get(place..)?).next()?.ok()?;
+        let (Attr { value, .. }, _) = Attrs::at(self.list, place).ok()??;
         // With the type that is asked for, all but one arm of the parser are left out.
         KeyAttr::parse_here(Attr { kind, value }).ok()
     }

@@ -53,8 +53,7 @@ impl<'f> Encoder<'f> {
     }
 
     pub(super) fn write(&self, w: &mut AttrWriter<'_>) -> Result<(), AttrError> {
-        self.metadata(w)?;
-        self.conntrack(w);
+        self.write_metadata(w)?;
         if self.support.packet_type {
             KeyAttr::PacketType(self.data.packet_type.get()).write(w);
         }
@@ -66,7 +65,15 @@ impl<'f> Encoder<'f> {
         self.payload(w)
     }
 
+    /// Writes what stands outside of any header.
+    pub(super) fn write_metadata(&self, w: &mut AttrWriter<'_>) -> Result<(), AttrError> {
+        self.metadata(w)?;
+        self.conntrack(w);
+        Ok(())
+    }
+
     /// Writes an attribute, unless it is zero and that may be left out.
+    #[inline(always)]
     fn put(&self, w: &mut AttrWriter<'_>, attr: KeyAttr<'_>, zero: bool) {
         if !(zero && self.minimal) {
             attr.write(w);
@@ -78,7 +85,7 @@ impl<'f> Encoder<'f> {
         if self.support.recirc {
             // A flow is for one stage of recirculation, whether a decision read it or not.
             let recirc_id = if self.is_mask { u32::MAX } else { data.recirc_id };
-            KeyAttr::RecircId(recirc_id).write(w);
+            self.put(w, KeyAttr::RecircId(recirc_id), recirc_id == 0);
             self.put(w, KeyAttr::DpHash(data.dp_hash), data.dp_hash == 0);
         }
         self.put(w, KeyAttr::Priority(data.skb_priority), data.skb_priority == 0);

@@ -80,11 +80,9 @@ fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrEr
     let mut there = 0;
     // Neighbours are copied together.
     let mut run = 0..0;
-    let mut attrs = Attrs::new(list);
-    loop {
-        let start = list.len() - attrs.rest().len();
-        let Some(attr) = attrs.next() else { break };
-        let kind = attr?.kind;
+    let mut start = 0;
+    while let Some((Attr { kind, .. }, next)) = Attrs::at(list, start)? {
+        let at = std::mem::replace(&mut start, next);
         if kind > OVS_KEY_ATTR_NSH {
             continue;
         }
@@ -92,33 +90,36 @@ fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrEr
         if wanted & 1 << kind == 0 {
             continue;
         }
-        if start != run.end {
+        if at != run.end {
             w.raw(list.get(run).unwrap_or_default());
-            run = start..start;
+            run = at..at;
         }
-        run.end = list.len() - attrs.rest().len();
+        // The last one may lack its padding.
+        run.end = next.min(list.len());
     }
     w.raw(list.get(run).unwrap_or_default());
     Ok(there)
 }
 
 /// Appends what an execute must repeat of an upcall's key: what the packet's bytes do not say.
-/// Attributes that are zero say the same when they are not there.
+/// Attributes that are zero say the same when they are not there. `flow` is what the key says.
 ///
 /// Source: `ovs_flow_key_extract_userspace` in the kernel's `net/openvswitch/flow.c`.
 ///
 /// # Errors
 /// When `key` is not a list of attributes.
-pub fn metadata_of_packet(key: OdpKey<'_>, out: &mut Vec<u8>) -> Result<(), AttrError> {
-    const PLACE: u64 = 1 << OVS_KEY_ATTR_IN_PORT | 1 << OVS_KEY_ATTR_TUNNEL;
-    let mut w = AttrWriter::new(out);
-    for attr in Attrs::new(key.0) {
-        let Attr { kind, value } = attr?;
-        let bit = if kind <= OVS_KEY_ATTR_NSH { 1 << kind } else { 0 };
-        if bit & PLACE != 0 || bit & METADATA != 0 && value.iter().any(|&byte| byte != 0) {
-            w.bytes(kind, value);
-        }
+pub fn metadata_of_packet(
+    key: OdpKey<'_>,
+    flow: &Flow,
+    support: &Support,
+    out: &mut Vec<u8>,
+) -> Result<(), AttrError> {
+    if flow.tunnel.dst_is_set() {
+        // The tunnel may say more than a flow does.
+        return copy_attrs(key.0, METADATA | 1 << OVS_KEY_ATTR_IN_PORT, out).map(drop);
     }
+    let mut w = AttrWriter::new(out);
+    Encoder::key(flow, support).minimal().write_metadata(&mut w)?;
     w.finish()
 }
 

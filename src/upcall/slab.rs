@@ -44,8 +44,9 @@ impl<T> Slab<T> {
         self.chunks.iter().flatten().count() * CHUNK * size_of::<Option<T>>()
     }
 
-    /// Puts `value` in and tells where.
-    pub fn insert(&mut self, value: T) -> u32 {
+    /// Puts in what `make` gives and tells where.
+    #[inline]
+    pub fn insert_with(&mut self, make: impl FnOnce() -> T) -> u32 {
         let c = self.open_chunk();
         let chunk = self.chunks[c].get_or_insert_with(|| {
             let mut slots = Vec::with_capacity(CHUNK);
@@ -54,7 +55,7 @@ impl<T> Slab<T> {
         });
         let slot = chunk.free.trailing_zeros() as usize;
         chunk.free &= chunk.free - 1;
-        chunk.slots[slot] = Some(value);
+        chunk.slots[slot] = Some(make());
         chunk.used += 1;
         self.len += 1;
         (c * CHUNK + slot) as u32
@@ -130,14 +131,14 @@ mod tests {
     #[test]
     fn memory_follows_the_number_of_values_down() {
         let mut slab = Slab::default();
-        let places: Vec<u32> = (0..10_000u64).map(|n| slab.insert(n)).collect();
+        let places: Vec<u32> = (0..10_000u64).map(|n| slab.insert_with(|| n)).collect();
         let full = slab.capacity_bytes();
         for place in &places {
             slab.remove(*place);
         }
         assert_eq!((slab.is_empty(), slab.capacity_bytes()), (true, 0));
         for n in 0..10_000 {
-            slab.insert(n);
+            slab.insert_with(|| n);
         }
         assert_eq!(slab.capacity_bytes(), full);
     }
@@ -149,7 +150,7 @@ mod tests {
             let mut model: HashMap<u32, usize> = HashMap::new();
             for (op, n) in ops {
                 if op < 2 {
-                    let place = slab.insert(n);
+                    let place = slab.insert_with(|| n);
                     assert!(model.insert(place, n).is_none());
                 } else if let Some(place) = model.keys().nth(n % (model.len().max(1))).copied() {
                     assert_eq!(slab.remove(place), model.remove(&place));

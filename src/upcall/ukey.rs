@@ -184,27 +184,23 @@ pub struct NewUkey<'a> {
 
 impl Ukey {
     /// A ukey whose put is on its way.
+    #[inline]
     pub fn new(new: &NewUkey<'_>) -> Self {
-        let mut ukey = Self {
+        Self {
             ufid: new.ufid,
             state: UkeyState::Visible,
             stats: UkeyStats::default(),
             created_ms: new.now_ms,
             seen_round: 0,
-            bridge: None,
-            feeds: smallvec::SmallVec::new(),
-            drop: None,
+            bridge: new.bridge,
+            feeds: new.effects.iter().map(Feed::of).collect(),
+            drop: new.drop,
             adopted: new.adopted,
-            tags: smallvec::SmallVec::new(),
+            tags: tags_of(new.deps),
             key_len: new.key.len() as u16,
             mask_len: new.mask.len() as u16,
-            bytes: smallvec::SmallVec::new(),
-        };
-        ukey.bytes.extend_from_slice(new.key);
-        ukey.bytes.extend_from_slice(new.mask);
-        ukey.bytes.extend_from_slice(new.actions);
-        ukey.rest_on(new.bridge, new.deps, new.effects, new.drop);
-        ukey
+            bytes: joined([new.key, new.mask, new.actions]),
+        }
     }
 
     /// Takes over what another translation of the same flow found.
@@ -217,8 +213,7 @@ impl Ukey {
     ) {
         self.bridge = bridge;
         self.drop = drop;
-        self.tags.clear();
-        self.tags.extend(deps.iter().map(|dep| dep.tag()));
+        self.tags = tags_of(deps);
         self.feeds.clear();
         self.feeds.extend(effects.iter().map(Feed::of));
     }
@@ -262,6 +257,36 @@ impl Ukey {
             if self.feeds.spilled() { self.feeds.capacity() * size_of::<Feed>() } else { 0 };
         bytes + tags + feeds
     }
+}
+
+/// Tags of deps. As for [`joined`], what fits is made in its place.
+fn tags_of(deps: &[Dep]) -> smallvec::SmallVec<[u64; INLINE_TAGS]> {
+    let mut tags = [0; INLINE_TAGS];
+    if deps.len() > INLINE_TAGS {
+        return deps.iter().map(|dep| dep.tag()).collect();
+    }
+    for (tag, dep) in tags.iter_mut().zip(deps) {
+        *tag = dep.tag();
+    }
+    smallvec::SmallVec::from_buf_and_len(tags, deps.len())
+}
+
+/// The parts, one behind the other. What fits is made in its place, which costs a third of appending.
+fn joined(parts: [&[u8]; 3]) -> smallvec::SmallVec<[u8; INLINE_BYTES]> {
+    let len = parts.iter().map(|part| part.len()).sum();
+    let mut bytes = [0; INLINE_BYTES];
+    if len > INLINE_BYTES {
+        let mut bytes = smallvec::SmallVec::with_capacity(len);
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        return bytes;
+    }
+    let mut rest = &mut bytes[..];
+    for part in parts {
+        let (here, after) = rest.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        rest = after;
+    }
+    smallvec::SmallVec::from_buf_and_len(bytes, len)
 }
 
 #[derive(Default)]
@@ -360,7 +385,7 @@ impl ShardGuard<'_> {
             return false;
         }
         let Shard { by_ufid, slab } = &mut *self.shard;
-        let place = slab.insert(Ukey::new(new));
+        let place = slab.insert_with(|| Ukey::new(new));
         by_ufid.insert_unique(hash(&new.ufid), place, |place| {
             slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
         });

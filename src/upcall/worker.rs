@@ -8,9 +8,11 @@
 //! read is counted and dropped; within a batch equal keys are translated once.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ovs_netlink::attr::align4;
 use ovs_netlink::flow::{FlowPut, IfExists};
 use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
 use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
@@ -29,6 +31,7 @@ use super::name::Namer;
 use super::ports::PortCount;
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
 use crate::coverage::counter;
+use crate::limits::UPCALL_BATCH;
 use crate::vlog::{self, RateLimit};
 
 counter!(static FLOW_PUT = "dpif_flow_put");
@@ -46,11 +49,22 @@ static ACTION_RL: RateLimit = RateLimit::new(1, 5);
 /// That there is no room is told once in ten minutes.
 static FULL_RL: RateLimit = RateLimit::new(1, 1);
 
-/// An upcall of this batch that was translated, to be found again by an equal key.
+/// An upcall of this batch that was translated, to be found again by an equal key. Its bytes are in
+/// [`Worker::arena`].
+#[derive(Clone)]
 struct Decided {
-    key: std::ops::Range<usize>,
-    actions: std::ops::Range<usize>,
+    key_hash: u64,
+    /// The one before it among those whose hashes end alike, counted from 1; 0 for none.
+    before: usize,
+    /// Where in the arena the key is; the metadata for an execute and the actions follow.
+    key: Range<usize>,
+    metadata: usize,
+    actions: usize,
+    end: usize,
 }
+
+/// Lists that the decisions of a batch are spread over, by the ends of their hashes.
+const LISTS: usize = UPCALL_BATCH;
 
 /// A flow put of this batch.
 struct Put {
@@ -69,13 +83,12 @@ pub struct Worker {
     flow: Flow,
     key: Vec<u8>,
     mask: Vec<u8>,
-    metadata: Vec<u8>,
     namer: Namer,
-    /// Keys and actions of the batch's decisions.
+    /// Keys, metadata and actions of the batch's decisions.
     arena: Vec<u8>,
     decided: Vec<Decided>,
-    /// Hashes of the keys in `decided`.
-    key_hashes: Vec<u64>,
+    /// The last of each list of decisions, counted from 1.
+    lists: [usize; LISTS],
     messages: MsgBuf,
     puts: Vec<Put>,
     next_seq: u32,
@@ -102,10 +115,9 @@ impl Worker {
             flow: Flow::ZERO,
             key: Vec::new(),
             mask: Vec::new(),
-            metadata: Vec::new(),
             arena: Vec::new(),
             decided: Vec::new(),
-            key_hashes: Vec::new(),
+            lists: [0; LISTS],
             messages: MsgBuf::new(),
             puts: Vec::new(),
             next_seq: 1,
@@ -123,7 +135,7 @@ impl Worker {
         self.messages.clear();
         self.puts.clear();
         self.decided.clear();
-        self.key_hashes.clear();
+        self.lists = [0; LISTS];
         self.arena.clear();
     }
 
@@ -213,18 +225,20 @@ impl Worker {
     /// Translates an upcall and appends what answers it; false if its key makes no sense.
     fn answer(&mut self, upcall: &Upcall<'_>) -> bool {
         let key_hash = std::hash::BuildHasher::hash_one(&self.hasher, upcall.key);
-        let known = self.key_hashes.iter().position(|hash| *hash == key_hash);
-        if let Some(decided) = known.and_then(|at| self.decided.get(at))
-            && self.arena.get(decided.key.clone()) == Some(upcall.key)
-        {
-            let actions = decided.actions.clone();
-            count(&self.udpif.counters.duplicates);
-            self.execute(upcall, actions);
-            return true;
+        let list = key_hash as usize % LISTS;
+        let mut at = self.lists[list];
+        while let Some(decided) = at.checked_sub(1).and_then(|at| self.decided.get(at)) {
+            if decided.key_hash == key_hash && self.arena.get(decided.key.clone()) == Some(upcall.key) {
+                let decided = decided.clone();
+                count(&self.udpif.counters.duplicates);
+                self.execute(upcall, &decided);
+                return true;
+            }
+            at = decided.before;
         }
 
-        let vlans = self.udpif.target.support.max_vlan_headers;
-        match OdpKey(upcall.key).to_flow(vlans, &mut self.flow) {
+        let support = &self.udpif.target.support;
+        match OdpKey(upcall.key).to_flow(support.max_vlan_headers, &mut self.flow) {
             Ok(Fitness::Perfect | Fitness::TooMuch) => {}
             Ok(fitness) => {
                 vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
@@ -243,16 +257,27 @@ impl Worker {
         let bytes = upcall.packet.len() as u64;
         self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
 
-        let key_at = self.arena.len();
+        let start = self.arena.len();
         self.arena.extend_from_slice(upcall.key);
-        let actions_at = self.arena.len();
+        let key = start..self.arena.len();
+        // Attributes are written at multiples of 4, and an unaligned upcall's key may end at none.
+        self.arena.resize(align4(self.arena.len()), 0);
+        let metadata = self.arena.len();
+        let written =
+            metadata_of_packet(OdpKey(upcall.key), &self.flow, support, &mut self.arena);
+        if let Err(error) = written {
+            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
+                "cannot encode a packet's metadata: {error}");
+        }
+        let actions = self.arena.len();
         self.arena.extend_from_slice(self.out.actions.as_bytes());
-        let actions = actions_at..self.arena.len();
-        self.decided.push(Decided { key: key_at..actions_at, actions: actions.clone() });
-        self.key_hashes.push(key_hash);
+        let (end, before) = (self.arena.len(), self.lists[list]);
+        let decided = Decided { key_hash, before, key, metadata, actions, end };
+        self.decided.push(decided.clone());
+        self.lists[list] = self.decided.len();
 
         self.install(upcall.key);
-        self.execute(upcall, actions);
+        self.execute(upcall, &decided);
         true
     }
 
@@ -291,12 +316,13 @@ impl Worker {
             now_ms: self.now_ms,
         };
         let mut shard = udpif.ukeys.shard(&ufid);
-        if shard.get(&ufid).is_some() {
-            count(&udpif.counters.duplicates);
-            DUPLICATE.add(1);
-            return;
-        }
-        if !udpif.has_room() {
+        let has_room = udpif.has_room();
+        if !has_room || !shard.insert(&new) {
+            if has_room || shard.get(&ufid).is_some() {
+                count(&udpif.counters.duplicates);
+                DUPLICATE.add(1);
+                return;
+            }
             count(&udpif.counters.over_limit);
             LIMIT_HIT.add(1);
             drop(shard);
@@ -308,7 +334,6 @@ impl Worker {
             }
             return;
         }
-        shard.insert(&new);
         drop(shard);
 
         let put = FlowPut {
@@ -339,20 +364,17 @@ impl Worker {
     }
 
     /// Appends an execute of the upcall's packet, unless it is dropped.
-    fn execute(&mut self, upcall: &Upcall<'_>, actions: std::ops::Range<usize>) {
+    fn execute(&mut self, upcall: &Upcall<'_>, decided: &Decided) {
+        let bytes = |range| self.arena.get::<Range<usize>>(range).unwrap_or_default();
+        let actions = bytes(decided.actions..decided.end);
         if actions.is_empty() {
             return;
-        }
-        self.metadata.clear();
-        if let Err(error) = metadata_of_packet(OdpKey(upcall.key), &mut self.metadata) {
-            vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
-                "cannot encode a packet's metadata: {error}");
         }
         let execute = Execute {
             dp_ifindex: self.udpif.target.dp_ifindex,
             packet: upcall.packet,
-            key: &self.metadata,
-            actions: &self.arena[actions],
+            key: bytes(decided.metadata..decided.actions),
+            actions,
             probe: false,
             mru: upcall.mru,
             hash: upcall.hash,
