@@ -4,8 +4,8 @@
 #[path = "cost/world.rs"]
 mod world;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ovs_netlink::RecvRing;

@@ -95,8 +95,7 @@ impl<'a> Upcall<'a> {
             len: None,
             attrs: attrs.rest(),
         };
-        for a in attrs {
-            let a = a?;
+        Attrs::each(attrs.rest(), |a, _| {
             match a.kind {
                 OVS_PACKET_ATTR_PACKET => packet = Some(a.value),
                 OVS_PACKET_ATTR_KEY => key = Some(a.value),
@@ -108,7 +107,8 @@ impl<'a> Upcall<'a> {
                 OVS_PACKET_ATTR_LEN => upcall.len = Some(a.u32()?),
                 _ => {}
             }
-        }
+            Ok::<_, AttrError>(())
+        })?;
         upcall.packet = packet.ok_or(AttrError::Missing { kind: OVS_PACKET_ATTR_PACKET })?;
         upcall.key = key.ok_or(AttrError::Missing { kind: OVS_PACKET_ATTR_KEY })?;
         Ok(upcall)

@@ -92,10 +92,10 @@ impl RecvRing {
         taken
     }
 
-    /// Receives what is there without blocking.
-    pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    /// Receives what is there, with `wait` waiting for the first as long as the socket is set to.
+    pub(crate) fn fill(&mut self, fd: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
         self.filled = 0;
-        self.filled = sys::recvmmsg(fd, &mut self.headers, &mut self.memory, self.slot)?;
+        self.filled = sys::recvmmsg(fd, &mut self.headers, &mut self.memory, self.slot, wait)?;
         Ok(self.filled)
     }
 }

@@ -60,14 +60,16 @@ impl RecvHeaders {
     }
 }
 
-/// Receives without blocking: message i into the i-th `slot` bytes of `memory`. Returns how many
-/// came; `WouldBlock` when none is there.
+/// Receives message i into the i-th `slot` bytes of `memory`. Returns how many came; `WouldBlock` when
+/// none is there. With `wait` it waits for the first, as long as [`set_rcvtimeo`] says.
 pub(crate) fn recvmmsg(
     fd: BorrowedFd<'_>,
     h: &mut RecvHeaders,
     memory: &mut [u8],
     slot: usize,
+    wait: bool,
 ) -> io::Result<usize> {
+    let flags = if wait { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
     let mut count = 0;
     let slots = memory.chunks_exact_mut(slot.max(1));
     for ((header, iovec), slot) in h.headers.iter_mut().zip(&mut h.iovecs).zip(slots) {
@@ -84,7 +86,7 @@ pub(crate) fn recvmmsg(
             fd.as_raw_fd(),
             h.headers.as_mut_ptr(),
             count,
-            (libc::MSG_DONTWAIT | libc::MSG_TRUNC) as _,
+            (flags | libc::MSG_TRUNC) as _,
             ptr::null_mut(),
         )
     };
@@ -119,6 +121,34 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
 /// Asks for a receive buffer of `bytes`, past `net.core.rmem_max` where privileges allow.
 pub(crate) fn set_rcvbuf(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_int(fd, libc::SO_RCVBUFFORCE, bytes).or_else(|_| set_int(fd, libc::SO_RCVBUF, bytes))
+}
+
+/// Has a receive that waits give up after `timeout`, which must not be zero.
+pub(crate) fn set_rcvtimeo(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    let value = libc::timeval {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_usec: timeout.subsec_micros().into(),
+    };
+    // SAFETY: pointer and length describe `value`, which lives for the whole call.
+    let done = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the descriptor never waits.
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the call takes no pointer.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } {
+        -1 => Err(io::Error::last_os_error()),
+        flags => Ok(flags & libc::O_NONBLOCK != 0),
+    }
 }
 
 /// Size of the receive buffer as the kernel accounts it (twice what was asked for).

@@ -85,19 +85,17 @@ impl<'a> Level<'a> {
     fn gather(list: &'a [u8]) -> Result<Self, KeyError> {
         let mut level =
             Self { list, present: 0, missing: false, outer: Fitness::Perfect, places: [0; KINDS] };
-        let mut at = 0;
-        while let Some((attr, next)) = Attrs::at(list, at)? {
+        Attrs::each(list, |attr, place| {
             // The size is checked here even where the value is never taken.
             KeyAttr::check_size(attr)?;
-            if let Some(place) = level.places.get_mut(usize::from(attr.kind)) {
-                if level.present & 1 << attr.kind != 0 {
-                    return Err(KeyError::Duplicate(attr.kind));
-                }
-                level.present |= 1 << attr.kind;
-                *place = at as u32;
+            let Some(to) = level.places.get_mut(usize::from(attr.kind)) else { return Ok(()) };
+            if level.present & 1 << attr.kind != 0 {
+                return Err(KeyError::Duplicate(attr.kind));
             }
-            at = next;
-        }
+            level.present |= 1 << attr.kind;
+            *to = place.start as u32;
+            Ok(())
+        })?;
         Ok(level)
     }
 
@@ -119,7 +117,7 @@ impl<'a> Level<'a> {
             return None;
         }
         let place = *self.places.get(usize::from(kind))? as usize;
-        let (Attr { value, .. }, _) = Attrs::at(self.list, place).ok()??;
+        let Attr { value, .. } = Attrs::at(self.list, place)?;
         // With the type that is asked for, all but one arm of the parser are left out.
         KeyAttr::parse_here(Attr { kind, value }).ok()
     }

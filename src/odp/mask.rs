@@ -80,23 +80,20 @@ fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrEr
     let mut there = 0;
     // Neighbours are copied together.
     let mut run = 0..0;
-    let mut start = 0;
-    while let Some((Attr { kind, .. }, next)) = Attrs::at(list, start)? {
-        let at = std::mem::replace(&mut start, next);
+    Attrs::each(list, |Attr { kind, .. }, place| {
         if kind > OVS_KEY_ATTR_NSH {
-            continue;
+            return Ok(());
         }
-        there |= 1 << kind;
-        if wanted & 1 << kind == 0 {
-            continue;
+        there |= 1u64 << kind;
+        if wanted & 1 << kind != 0 {
+            if place.start != run.end {
+                w.raw(list.get(run.clone()).unwrap_or_default());
+                run.start = place.start;
+            }
+            run.end = place.end;
         }
-        if at != run.end {
-            w.raw(list.get(run).unwrap_or_default());
-            run = at..at;
-        }
-        // The last one may lack its padding.
-        run.end = next.min(list.len());
-    }
+        Ok::<_, AttrError>(())
+    })?;
     w.raw(list.get(run).unwrap_or_default());
     Ok(there)
 }
@@ -138,9 +135,12 @@ const METADATA: u64 = 1 << OVS_KEY_ATTR_RECIRC_ID
 
 /// The attribute types in a list, a bit each; those beyond 63 are passed over.
 fn kinds(list: &[u8]) -> Result<u64, AttrError> {
-    Attrs::new(list).try_fold(0, |kinds, attr| {
-        Ok(kinds | 1u64.checked_shl(attr?.kind.into()).unwrap_or_default())
-    })
+    let mut kinds = 0;
+    Attrs::each(list, |attr, _| {
+        kinds |= 1u64.checked_shl(attr.kind.into()).unwrap_or_default();
+        Ok::<_, AttrError>(())
+    })?;
+    Ok(kinds)
 }
 
 /// Overwrites `wc` with what a mask says; `flow` is what its key says ([`OdpKey::to_flow`] with the

@@ -228,7 +228,9 @@ impl Worker {
         let list = key_hash as usize % LISTS;
         let mut at = self.lists[list];
         while let Some(decided) = at.checked_sub(1).and_then(|at| self.decided.get(at)) {
-            if decided.key_hash == key_hash && self.arena.get(decided.key.clone()) == Some(upcall.key) {
+            if decided.key_hash == key_hash
+                && self.arena.get(decided.key.clone()) == Some(upcall.key)
+            {
                 let decided = decided.clone();
                 count(&self.udpif.counters.duplicates);
                 self.execute(upcall, &decided);
@@ -263,8 +265,7 @@ impl Worker {
         // Attributes are written at multiples of 4, and an unaligned upcall's key may end at none.
         self.arena.resize(align4(self.arena.len()), 0);
         let metadata = self.arena.len();
-        let written =
-            metadata_of_packet(OdpKey(upcall.key), &self.flow, support, &mut self.arena);
+        let written = metadata_of_packet(OdpKey(upcall.key), &self.flow, support, &mut self.arena);
         if let Err(error) = written {
             vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
                 "cannot encode a packet's metadata: {error}");

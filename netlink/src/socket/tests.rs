@@ -377,6 +377,28 @@ fn many_datagrams_are_received_at_once_and_a_truncated_one_is_told() {
 }
 
 #[test]
+fn a_long_wait_ends_and_brings_what_comes() {
+    let (near, far) = UnixDatagram::pair().unwrap();
+    let socket = Socket::adopt(OwnedFd::from(near), PORT).unwrap();
+    let mut ring = RecvRing::with_slot(4, 8);
+    assert_eq!(socket.recv_batch(&mut ring, LONG_WAIT).unwrap(), 0);
+    // Sent while it waits; without a descriptor that waits, too.
+    for is_nonblocking in [false, true] {
+        socket.set_nonblocking(is_nonblocking).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                far.send(b"one").unwrap();
+            });
+            assert_eq!(socket.recv_batch(&mut ring, Duration::from_secs(60)).unwrap(), 1);
+        });
+        far.send(b"two").unwrap();
+        far.send(b"three").unwrap();
+        assert_eq!(socket.recv_batch(&mut ring, Duration::from_secs(60)).unwrap(), 2);
+    }
+}
+
+#[test]
 fn a_vectored_send_is_one_datagram() {
     let (near, far) = UnixDatagram::pair().unwrap();
     let socket = Socket::adopt(OwnedFd::from(near), PORT).unwrap();
