@@ -60,6 +60,8 @@ fn replay(case: &str) {
     let upcalls = world.upcalls(sources(1));
     counted(&mut world, &mut worker, &upcalls, if case == "single" { 1 } else { 64 });
     assert_eq!(world.switch.udpif.ukeys.len(), 2 * usize::from(FLOWS) + 1);
+    let in_kernel = world.datapath.stats().expect("a datapath").flows;
+    assert_eq!(in_kernel, 0, "nothing is sent: what is counted is the road and nothing else");
 }
 
 /// What callgrind counts.
