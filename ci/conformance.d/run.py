@@ -41,6 +41,7 @@ def options():
     parser.add_argument("--bound", type=int)
     parser.add_argument("--kernel", default="uml")
     parser.add_argument("--no-programs", action="store_true")
+    parser.add_argument("--no-openflow", action="store_true")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--out")
     parser.add_argument("--list", action="store_true")
@@ -67,6 +68,8 @@ def select(suite, options):
     if options.expected:
         known = set(expected(suite.name))
         cases = [case for case in cases if case.name in known]
+    if options.no_openflow:
+        cases = [case for case in cases if not case.needs_openflow]
     if options.no_programs:
         cases = [case for case in cases if not case.needs_programs]
     if options.only:
