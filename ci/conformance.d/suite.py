@@ -22,7 +22,7 @@ STARTS_DAEMON = re.compile(r"ovs-vswitchd( |\.pid|$)", re.M)
 # In a case's code: it calls a C program of the suite, other than to flush conntrack (conntrack(8) does that).
 NEEDS_PROGRAMS = re.compile(r"\bovstest (?!test-netlink-conntrack)|\btest-(?:sflow|netflow|jsonrpc|unixctl)\b(?!\.)")
 # In a case's code: it speaks OpenFlow with a bridge, or has one decide by rules.
-NEEDS_OPENFLOW = re.compile(r"\bovs-ofctl\b|\bofproto/trace|\bset-controller\b|\bovs-testcontroller\b")
+NEEDS_OPENFLOW = re.compile(r"\bovs-ofctl\b|\bofproto/trace|\bset-controller\b|\bovs-testcontroller\b|\.mgmt\b")
 
 
 @dataclasses.dataclass(frozen=True)

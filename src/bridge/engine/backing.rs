@@ -32,7 +32,9 @@ impl Backing {
     fn of(datapath_type: &str, options: &EngineOptions) -> Option<Self> {
         let datapath_type = if datapath_type.is_empty() { SYSTEM } else { datapath_type };
         match datapath_type {
-            _ if options.dummy.types().contains(&datapath_type) => Some(Self::Dummy(datapath_type.to_owned())),
+            _ if options.dummy.types().contains(&datapath_type) => {
+                Some(Self::Dummy(datapath_type.to_owned()))
+            }
             SYSTEM if !options.no_system => Some(Self::Kernel),
             _ => None,
         }

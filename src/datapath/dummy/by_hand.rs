@@ -6,10 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DummyDatapath, open_in};
-use crate::datapath::{
-    Datapath as _, DpError, DpErrorKind,
-    fake::FakeKernel,
-};
+use crate::datapath::{Datapath as _, DpError, DpErrorKind, fake::FakeKernel};
 
 type List = Vec<Arc<DummyDatapath>>;
 

@@ -90,12 +90,10 @@ pub(super) fn add_if(datapaths: &Datapaths, asked: &Asked, said: &mut Said) -> R
         };
         let type_name = interface.kind.unwrap_or("system");
         let kind = match type_name {
-            _ if opened.devices.is_some() => {
-                match dummy_kind(datapaths, opened, name, type_name) {
-                    Ok(kind) => kind,
-                    Err(errno) => return refused(errno, said),
-                }
-            }
+            _ if opened.devices.is_some() => match dummy_kind(datapaths, opened, name, type_name) {
+                Ok(kind) => kind,
+                Err(errno) => return refused(errno, said),
+            },
             "system" => match KernelDevices.link(name) {
                 Ok(Some(_)) => PortKind::Netdev,
                 Ok(None) => return refused(libc::ENODEV, said),
