@@ -308,7 +308,7 @@ def main():
 
 def table(opts, cases, results, lists):
     """How each suite file fared."""
-    heads = ["file", "cases", "ok", "failed"] + ["OpenFlow", "gaps"] * opts.ours + ["skipped"]
+    heads = ["file", "cases", "ok", *["OpenFlow", "gaps"] * opts.ours, "failed", "skipped"]
     rows = {}
     for case in cases:
         if result := results.get(case.name):
