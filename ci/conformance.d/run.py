@@ -259,7 +259,8 @@ def main():
         return 1
     cases = select(suite, lists, opts)
     if opts.list:
-        print("\n".join(case.name for case in cases))
+        for case in cases:
+            print(case.name + (f"   # needs {', '.join(case.needs)}" if case.needs else ""))
         return 0
     if not cases:
         say("no case selected")
