@@ -58,6 +58,18 @@ pub enum DummyMode {
     Override,
 }
 
+impl DummyMode {
+    /// The types of datapaths that are dummies.
+    pub const fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &[],
+            Self::On => &["dummy"],
+            Self::System => &["dummy", "system"],
+            Self::Override => &["dummy", "netdev", "system"],
+        }
+    }
+}
+
 /// What an engine is told once.
 #[derive(Clone, Debug, Default)]
 pub struct EngineOptions {

@@ -24,8 +24,10 @@ use crate::daemon::{Control, Event, Fatal};
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     let config = load(&file)
         .map_err(|error| Fatal::logged("bridge", format!("{}: {error}", file.display())))?;
-    let mut engine = Engine::new(control.options().engine());
-    commands::register(control.registry(), &engine.current());
+    let options = control.options().engine();
+    let dummies = options.dummy.types();
+    let mut engine = Engine::new(options);
+    commands::register(control.registry(), &engine.current(), dummies);
     switch::provide_memory(control.memory(), &engine.current());
     let failure = engine.apply(config).await.failure.clone();
     // No waiting helps against missing privileges; a module may be loaded any time.
