@@ -348,13 +348,13 @@ fn what_is_not_there_is_said_where_it_is_asked_for() {
     assert_eq!(place.ask("bond/show", &[]), Ok(String::new()));
     place.must(&["set", "Bridge", "br0", "stp_enable=true"]);
     let said = place.ask("stp/show", &["br0"]);
-    let text = "spanning tree (STP) is configured on br0, but not supported";
+    let text = "spanning tree (STP) is configured on br0, but not supported\n";
     assert_eq!(said, Err(text.to_owned()));
     place.must(&["set", "Bridge", "br0", "stp_enable=false"]);
     assert_eq!(place.ask("stp/show", &[]), Ok(String::new()));
 
     place.must(&["add-bond", "br0", "bond0", "veth0", "dum0"]);
-    let text = "bonding is configured on bond0, but not supported";
+    let text = "bonding is configured on bond0, but not supported\n";
     assert_eq!(place.ask("bond/show", &["bond0"]), Err(text.to_owned()));
     let error = place.must(&["get", "Interface", "dum0", "error"]);
     let text = "bonding is not supported; the first interface that runs carries all that is sent";
