@@ -258,18 +258,18 @@ impl DummyDatapath {
     fn flow_op(&self, op: &FlowOp<'_>) -> FlowResult {
         match *op {
             FlowOp::Put { ufid, key, mask, actions } => {
-                let (key, mask, said) = taken(key, mask, "create")?;
-                let mask = mask.as_deref();
-                let result = self.one_op(FlowOp::Put { ufid, key: &key, mask, actions });
+                let taken = Taken::new(key, mask, "create")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                let result = self.one_op(FlowOp::Put { ufid, key, mask, actions });
                 if let (Some(&ufid), Ok(_)) = (ufid, &result) {
-                    self.flows_by_hand().insert(ufid, said);
+                    self.flows_by_hand().insert(ufid, taken.said);
                 }
                 result
             }
             FlowOp::Modify { ufid, key, mask, actions } => {
-                let (key, mask, _) = taken(key, mask, "modify")?;
-                let mask = mask.as_deref();
-                self.one_op(FlowOp::Modify { ufid, key: &key, mask, actions })
+                let taken = Taken::new(key, mask, "modify")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                self.one_op(FlowOp::Modify { ufid, key, mask, actions })
             }
             FlowOp::Del { ufid, .. } => {
                 if let Some(ufid) = ufid {
@@ -289,46 +289,50 @@ impl DummyDatapath {
 
 /// Key and mask of a flow as a datapath in user space takes them: it wants to know the port and knows
 /// packet types, and does without Ethernet addresses, where Linux has it the other way round.
-fn taken(
-    key: &[u8],
-    mask: Option<&[u8]>,
-    doing: &str,
-) -> Result<(Vec<u8>, Option<Vec<u8>>, Said), DpError> {
-    let refused = || DpError::new(DpErrorKind::Invalid, format!("{doing} flow"), libc::EINVAL);
-    let find = |attrs, kind| Attrs::new(attrs).find_kind(kind).map_err(|_| refused());
-    let said_in = mask.unwrap_or(key);
-    if find(said_in, uapi::OVS_KEY_ATTR_IN_PORT)?.is_none() {
-        tracing::error!(
-            target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
-        );
-        return Err(refused());
-    }
-    // There are no packets of other types.
-    let packet_type = find(key, uapi::OVS_KEY_ATTR_PACKET_TYPE)?;
-    if packet_type.is_some_and(|attr| attr.u32() != Ok(0)) {
-        return Err(refused());
-    }
-    let said = Said {
-        packet_type: find(said_in, uapi::OVS_KEY_ATTR_PACKET_TYPE)?.is_some(),
-        ethernet: find(key, uapi::OVS_KEY_ATTR_ETHERNET)?.is_some(),
-    };
-    let without_type = |attrs| {
-        let mut kept = Vec::new();
-        let mut w = AttrWriter::new(&mut kept);
-        for attr in Attrs::new(attrs) {
-            let attr = attr?;
-            if attr.kind != uapi::OVS_KEY_ATTR_PACKET_TYPE {
-                w.bytes(attr.kind, attr.value);
-            }
+struct Taken {
+    key: Vec<u8>,
+    mask: Option<Vec<u8>>,
+    said: Said,
+}
+
+impl Taken {
+    fn new(key: &[u8], mask: Option<&[u8]>, doing: &str) -> Result<Self, DpError> {
+        let refused = || DpError::new(DpErrorKind::Invalid, format!("{doing} flow"), libc::EINVAL);
+        let find = |attrs, kind| Attrs::new(attrs).find_kind(kind).map_err(|_| refused());
+        let said_in = mask.unwrap_or(key);
+        if find(said_in, uapi::OVS_KEY_ATTR_IN_PORT)?.is_none() {
+            tracing::error!(
+                target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
+            );
+            return Err(refused());
         }
-        w.finish().map(|()| kept)
-    };
-    let mut kept = without_type(key).map_err(|_: AttrError| refused())?;
-    if !said.ethernet {
-        AttrWriter::new(&mut kept).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
+        // There are no packets of other types.
+        let packet_type = find(key, uapi::OVS_KEY_ATTR_PACKET_TYPE)?;
+        if packet_type.is_some_and(|attr| attr.u32() != Ok(0)) {
+            return Err(refused());
+        }
+        let said = Said {
+            packet_type: find(said_in, uapi::OVS_KEY_ATTR_PACKET_TYPE)?.is_some(),
+            ethernet: find(key, uapi::OVS_KEY_ATTR_ETHERNET)?.is_some(),
+        };
+        let without_type = |attrs| {
+            let mut kept = Vec::new();
+            let mut w = AttrWriter::new(&mut kept);
+            for attr in Attrs::new(attrs) {
+                let attr = attr?;
+                if attr.kind != uapi::OVS_KEY_ATTR_PACKET_TYPE {
+                    w.bytes(attr.kind, attr.value);
+                }
+            }
+            w.finish().map(|()| kept)
+        };
+        let mut kept = without_type(key).map_err(|_: AttrError| refused())?;
+        if !said.ethernet {
+            AttrWriter::new(&mut kept).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
+        }
+        let mask = mask.map(without_type).transpose().map_err(|_| refused())?;
+        Ok(Self { key: kept, mask, said })
     }
-    let mask = mask.map(without_type).transpose().map_err(|_| refused())?;
-    Ok((kept, mask, said))
 }
 
 /// Shows a flow as a datapath in user space does, which speaks of packet types.
@@ -502,8 +506,8 @@ mod tests {
             key in proptest::collection::vec(any::<u8>(), 0..96),
             mask in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..96)),
         ) {
-            if let Ok((key, mask, _)) = taken(&key, mask.as_deref(), "create") {
-                for attrs in [Some(key), mask].into_iter().flatten() {
+            if let Ok(taken) = Taken::new(&key, mask.as_deref(), "create") {
+                for attrs in [Some(taken.key), taken.mask].into_iter().flatten() {
                     prop_assert!(Attrs::new(&attrs).all(|attr| attr.is_ok()));
                 }
             }
@@ -518,9 +522,9 @@ mod tests {
             w.finish().unwrap();
             let has = |attrs: &[u8], kind| Attrs::new(attrs).find_kind(kind).unwrap().is_some();
             let in_port = has(&key, uapi::OVS_KEY_ATTR_IN_PORT);
-            let result = taken(&key, None, "modify");
+            let result = Taken::new(&key, None, "modify");
             prop_assert_eq!(result.is_ok(), in_port);
-            if let Ok((taken, _, said)) = result {
+            if let Ok(Taken { key: taken, said, .. }) = result {
                 prop_assert!(has(&taken, uapi::OVS_KEY_ATTR_ETHERNET));
                 prop_assert!(!has(&taken, uapi::OVS_KEY_ATTR_PACKET_TYPE));
                 prop_assert_eq!(said.packet_type, has(&key, uapi::OVS_KEY_ATTR_PACKET_TYPE));
