@@ -46,7 +46,8 @@ impl World {
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, ufids).unwrap();
         self.reconciler.forget_ports();
         let snapshot = self.reconcile(&*datapath);
-        let adopted = switch.start(snapshot).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let adopted = runtime.block_on(switch.start(snapshot)).unwrap();
         for bridge in self.config.bridges.keys() {
             self.kernel.change_device(bridge, |device| device.up = true);
         }

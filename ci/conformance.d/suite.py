@@ -21,11 +21,13 @@ DEFINES = re.compile(r"^(\w+) *\(\) *\{|^m4_define\(\[(\w+)\]", re.M)
 STARTS_DAEMON = re.compile(r"ovs-vswitchd( |\.pid|$)", re.M)
 # In a case's code: it calls a C program of the suite, other than to flush conntrack (conntrack(8) does that).
 NEEDS_PROGRAMS = re.compile(r"\bovstest (?!test-netlink-conntrack)|\btest-(?:sflow|netflow|jsonrpc|unixctl)\b(?!\.)")
+# In a case's code: it speaks OpenFlow with a bridge, or has one decide by rules.
+NEEDS_OPENFLOW = re.compile(r"\bovs-ofctl\b|\bofproto/trace|\bset-controller\b|\bovs-testcontroller\b|\.mgmt\b")
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One case of a suite. `name` is its place in the list of cases that pass."""
+    """One case of a suite. `name` is its place in the lists of cases."""
 
     script: str
     number: int
@@ -33,6 +35,7 @@ class Case:
     title: str
     name: str
     needs_programs: bool
+    needs_openflow: bool
 
 
 class Suite:
@@ -137,5 +140,6 @@ def listed(file, script):
         name = f"{file}: {title}" + (f" #{seen[title]}" if seen[title] > 1 else "")
         body = bodies.get(number, "")
         if STARTS_DAEMON.search(body):
-            cases.append(Case(script, number, file, title, name, bool(NEEDS_PROGRAMS.search(body))))
+            cases.append(Case(script, number, file, title, name, bool(NEEDS_PROGRAMS.search(body)),
+                              bool(NEEDS_OPENFLOW.search(body))))
     return cases

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use tokio::task::spawn_blocking;
+
 use super::commands::Current;
 use super::config::{Config, Lacking, SettingsConfig};
 use super::{features, recorded};
@@ -91,9 +93,9 @@ impl Switch {
     ///
     /// # Errors
     /// When the kernel's flows cannot be listed, or a thread cannot be had.
-    pub fn start(&mut self, snapshot: Snapshot) -> Result<Adopted, DpError> {
+    pub async fn start(&mut self, snapshot: Snapshot) -> Result<Adopted, DpError> {
         self.udpif.snapshot.store(Arc::new(snapshot));
-        let adopted = adopt_all(&self.udpif, &*self.datapath, now_ms())?;
+        let adopted = self.adopt().await?;
         for (i, port) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let handler = Handler::new(self.udpif.clone(), port);
             let stop = self.stop.clone();
@@ -103,6 +105,17 @@ impl Switch {
             Revalidator::new(self.udpif.clone(), self.datapath.clone(), self.rounds.clone());
         self.spawn("revalidator1".to_owned(), move || revalidator.run());
         Ok(adopted)
+    }
+
+    /// Has a thread judge the flows that are there: of hundreds of thousands that takes a while.
+    async fn adopt(&self) -> Result<Adopted, DpError> {
+        let (udpif, datapath) = (self.udpif.clone(), self.datapath.clone());
+        let work = spawn_blocking(move || adopt_all(&udpif, &*datapath, now_ms()));
+        match work.await {
+            Ok(adopted) => adopted,
+            // It cannot be cancelled: a panic is passed on.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) {

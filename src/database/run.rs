@@ -51,7 +51,7 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
     let client = Client::new(remotes, ClientOptions { lock, tls: tls(options) });
     let dummy = options.engine().dummy;
     let engine = Engine::new(options.engine());
-    commands::register(control.registry(), &engine.current());
+    commands::register(control.registry(), &engine.current(), dummy.types());
     switch::provide_memory(control.memory(), &engine.current());
     let mut mode = Mode::new(control.clone(), client, engine, dummy);
     let cells = mode.cells.clone();
@@ -64,15 +64,16 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
         tokio::select! {
             event = control.event() => match event {
                 Event::End(end) => {
-                    mode.engine.end(end.cleanup);
+                    mode.engine.end(end.cleanup).await;
                     return Ok(());
                 }
                 Event::Reload => {}
             },
-            event = mode.client.event() => mode.on_event(event),
-            () = mode.engine.changed() => mode.on_devices(),
-            _ = tick.tick() => mode.on_tick(),
-            () = clock.warped() => mode.on_tick(),
+            event = mode.client.event() => mode.on_event(event).await,
+            () = mode.engine.changed() => mode.on_devices().await,
+            _ = tick.tick() => mode.on_tick().await,
+            // Whoever moves the clock by hand is answered when the database knows what came of it.
+            () = clock.warped(), if mode.in_flight.is_empty() => mode.on_tick().await,
         }
     }
 }
@@ -151,7 +152,7 @@ impl Mode {
         }
     }
 
-    fn on_event(&mut self, event: client::Event) {
+    async fn on_event(&mut self, event: client::Event) {
         let replica = self.client.replica();
         let cells = |table: &Table| replica.rows(*table).len() * table.columns().len();
         self.cells.set(Table::ALL.iter().map(cells).sum::<usize>() as u64);
@@ -160,12 +161,12 @@ impl Mode {
                 // It may be another server, or the same one without its volatile columns.
                 self.status.forget();
                 self.refused.clear();
-                self.configure();
+                self.configure().await;
             }
             client::Event::Updated(changes) => {
                 self.note(&changes);
                 if concerns_configuration(&changes) {
-                    self.configure();
+                    self.configure().await;
                 } else {
                     self.is_behind = true;
                     self.catch_up();
@@ -174,9 +175,9 @@ impl Mode {
             client::Event::Disconnected => {}
             client::Event::Lock(true) => {
                 self.lock_is_elsewhere = false;
-                self.configure();
+                self.configure().await;
             }
-            client::Event::Lock(false) => self.stand_back(),
+            client::Event::Lock(false) => self.stand_back().await,
             client::Event::Committed(id, outcome) => self.on_outcome(id, outcome.err()),
         }
     }
@@ -205,7 +206,7 @@ impl Mode {
     }
 
     /// Another daemon has the lock: ours leaves the datapath to it.
-    fn stand_back(&mut self) {
+    async fn stand_back(&mut self) {
         if !self.lock_is_elsewhere {
             tracing::error!(
                 target: "bridge",
@@ -215,14 +216,14 @@ impl Mode {
             );
         }
         self.lock_is_elsewhere = true;
-        self.engine.end(false);
+        self.engine.end(false).await;
         (self.desired, self.configured) = (None, None);
         self.datapath_ids.clear();
         self.status.forget();
     }
 
     /// Makes true what the database wants, and tells it.
-    fn configure(&mut self) {
+    async fn configure(&mut self) {
         if !self.client.is_writable() {
             return;
         }
@@ -251,7 +252,7 @@ impl Mode {
         self.complain(std::mem::take(&mut desired.complaints));
         self.look_at_the_machine(desired.enable_statistics);
         if self.desired.as_ref().is_none_or(|before| before.config != desired.config) {
-            self.engine.apply(desired.config.clone());
+            self.engine.apply(desired.config.clone()).await;
         }
         self.desired = Some(desired);
         self.configured = Some(next_cfg);
@@ -280,20 +281,20 @@ impl Mode {
         self.said = complaints;
     }
 
-    fn on_devices(&mut self) {
+    async fn on_devices(&mut self) {
         if self.lock_is_elsewhere {
             return;
         }
-        let _ = self.engine.refresh();
+        let _ = self.engine.refresh().await;
         self.is_behind = true;
         self.catch_up();
     }
 
-    fn on_tick(&mut self) {
+    async fn on_tick(&mut self) {
         if self.lock_is_elsewhere {
             return;
         }
-        let _ = self.engine.tick();
+        let _ = self.engine.tick().await;
         let now_ms = clock::now_ms();
         let settings = self.desired.as_ref().map(|desired| &desired.config.settings);
         let interval_ms = settings.and_then(|settings| settings.stats_update_interval_ms);

@@ -5,9 +5,18 @@
 //! have the numbers that their names end in, `br…` from 100 on; a device lives as long as its port;
 //! flows are shown with the packet type, and with as much of the mask as was asked for.
 //!
+//! Besides there are those that `dpctl/add-dp` makes ([`by_hand`]), each with devices of its own; no bridge
+//! is on them.
+//!
 //! What always holds: what is shown says the same as what was installed. Any thread.
 
-use std::{borrow::Cow, sync::LazyLock};
+pub mod by_hand;
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 use ovs_netlink::{
     attr::{AttrError, AttrWriter, Attrs},
@@ -16,8 +25,8 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort, PortEvents,
-    PortInfo, PortKind, Support, UpcallPort,
+    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort,
+    PortEvents, PortInfo, PortKind, Support, UpcallPort,
     fake::{FakeDatapath, FakeKernel},
 };
 use crate::{
@@ -48,7 +57,12 @@ pub fn open(type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
 }
 
 fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
-    Ok(DummyDatapath { fake: kernel.open(name, true)?.unmasked(), type_name: type_name.to_owned() })
+    Ok(DummyDatapath {
+        fake: kernel.open(name, true)?.unmasked(),
+        type_name: type_name.to_owned(),
+        is_by_hand: false,
+        flows_by_hand: Mutex::default(),
+    })
 }
 
 /// See the module's page.
@@ -56,9 +70,18 @@ fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyData
 pub struct DummyDatapath {
     fake: FakeDatapath,
     type_name: String,
+    /// Whether no bridge is on it: its ports have the numbers that they are given.
+    is_by_hand: bool,
+    /// Flows that were not put by a handler; their masks say nothing of the packet type.
+    flows_by_hand: Mutex<HashSet<[u8; 16]>>,
 }
 
 impl DummyDatapath {
+    /// What it makes its ports of.
+    pub const fn devices(&self) -> &FakeKernel {
+        self.fake.kernel()
+    }
+
     /// The number that a port of this name gets.
     fn choose(&self, name: &str) -> Result<Option<OdpPort>, DpError> {
         let ports = self.fake.ports()?;
@@ -70,6 +93,17 @@ impl DummyDatapath {
         let named = named.and_then(|n| n.checked_add(first));
         let fits = |n: &u32| (1..=PORT_MAX).contains(n) && is_free(*n);
         Ok(named.filter(fits).or_else(|| (1..=PORT_MAX).find(fits)).map(OdpPort))
+    }
+
+    fn flows_by_hand(&self) -> MutexGuard<'_, HashSet<[u8; 16]>> {
+        self.flows_by_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown<'a>(&'a self, each: &'a mut dyn FnMut(&FlowMsg<'_>)) -> impl FnMut(&FlowMsg<'_>) + 'a {
+        move |flow| {
+            let is_by_hand = flow.ufid.is_some_and(|ufid| self.flows_by_hand().contains(&ufid));
+            show(flow, !is_by_hand, each);
+        }
     }
 }
 
@@ -122,14 +156,17 @@ impl Datapath for DummyDatapath {
         self.fake.upcall_pid(port)
     }
 
-    /// The number is chosen by the name, whatever is wanted.
+    /// For bridges the number is chosen by the name, whatever is wanted.
     fn port_add(
         &self,
         name: &str,
         kind: PortKind,
-        _want: Option<OdpPort>,
+        want: Option<OdpPort>,
     ) -> Result<OdpPort, DpError> {
-        let want = self.choose(name)?;
+        let want = match want.filter(|_| self.is_by_hand) {
+            Some(want) => Some(want),
+            None => self.choose(name)?,
+        };
         self.fake.port_add(name, kind, want)
     }
 
@@ -165,7 +202,7 @@ impl Datapath for DummyDatapath {
         detail: DumpDetail,
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<(), DpError> {
-        self.fake.flow_dump(detail, &mut |flow| show(flow, each))
+        self.fake.flow_dump(detail, &mut self.shown(each))
     }
 
     fn flow_get(
@@ -173,14 +210,17 @@ impl Datapath for DummyDatapath {
         ufid: &[u8; 16],
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<bool, DpError> {
-        self.fake.flow_get(ufid, &mut |flow| show(flow, each))
+        self.fake.flow_get(ufid, &mut self.shown(each))
     }
 
     fn flow_ops(&self, ops: &[FlowOp<'_>], done: &mut dyn FnMut(usize, FlowResult)) {
-        self.fake.flow_ops(ops, done);
+        for (index, op) in ops.iter().enumerate() {
+            done(index, self.flow_op(op));
+        }
     }
 
     fn flow_flush(&self) -> Result<(), DpError> {
+        self.flows_by_hand().clear();
         self.fake.flow_flush()
     }
 
@@ -192,16 +232,73 @@ impl Datapath for DummyDatapath {
         for port in self.ports()?.into_iter().filter(|port| port.odp != OdpPort::LOCAL) {
             self.port_del(port.odp)?;
         }
+        by_hand::forget(self);
         self.fake.destroy()
     }
 }
 
-/// Shows a flow as a datapath in user space does, which speaks of packet types.
-fn show(flow: &FlowMsg<'_>, each: &mut dyn FnMut(&FlowMsg<'_>)) {
+impl DummyDatapath {
+    /// Handlers put flows by messages of their own: what is put here is somebody's own idea of a flow.
+    fn flow_op(&self, op: &FlowOp<'_>) -> FlowResult {
+        match *op {
+            FlowOp::Put { ufid, key, mask, actions } => {
+                let key = key_in_user_space(key, mask, "create")?;
+                let result = self.one_op(FlowOp::Put { ufid, key: &key, mask, actions });
+                if let (Some(&ufid), Ok(_)) = (ufid, &result) {
+                    self.flows_by_hand().insert(ufid);
+                }
+                result
+            }
+            FlowOp::Modify { ufid, key, mask, actions } => {
+                let key = key_in_user_space(key, mask, "modify")?;
+                self.one_op(FlowOp::Modify { ufid, key: &key, mask, actions })
+            }
+            FlowOp::Del { ufid, .. } => {
+                if let Some(ufid) = ufid {
+                    self.flows_by_hand().remove(ufid);
+                }
+                self.one_op(*op)
+            }
+        }
+    }
+
+    fn one_op(&self, op: FlowOp<'_>) -> FlowResult {
+        let mut result = Ok(None);
+        self.fake.flow_ops(&[op], &mut |_, done| result = done);
+        result
+    }
+}
+
+/// The key of a flow as a datapath in user space takes it: it wants to know the port, and does without
+/// an Ethernet header, where Linux has it the other way round.
+fn key_in_user_space<'a>(
+    key: &'a [u8],
+    mask: Option<&[u8]>,
+    doing: &str,
+) -> Result<Cow<'a, [u8]>, DpError> {
+    let has = |attrs, kind| Attrs::new(attrs).find_kind(kind).is_ok_and(|attr| attr.is_some());
+    if !has(mask.unwrap_or(key), uapi::OVS_KEY_ATTR_IN_PORT) {
+        tracing::error!(
+            target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
+        );
+        let doing = format!("{doing} flow");
+        return Err(DpError::new(DpErrorKind::Invalid, doing, libc::EINVAL));
+    }
+    if has(key, uapi::OVS_KEY_ATTR_ETHERNET) {
+        return Ok(Cow::Borrowed(key));
+    }
+    let mut with_ethernet = key.to_vec();
+    AttrWriter::new(&mut with_ethernet).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
+    Ok(Cow::Owned(with_ethernet))
+}
+
+/// Shows a flow as a datapath in user space does, which speaks of packet types; `with_type` if
+/// the flow matches its own.
+fn show(flow: &FlowMsg<'_>, with_type: bool, each: &mut dyn FnMut(&FlowMsg<'_>)) {
     let (mut key, mut mask) = (Vec::new(), Vec::new());
     match (flow.key, flow.mask) {
         (Some(from_key), Some(from_mask)) => {
-            if in_user_space(from_key, from_mask, &mut key, &mut mask).is_none() {
+            if in_user_space(from_key, from_mask, with_type, &mut key, &mut mask).is_none() {
                 return each(flow);
             }
             each(&FlowMsg { key: Some(&key), mask: Some(&mask), ..*flow });
@@ -215,6 +312,7 @@ fn show(flow: &FlowMsg<'_>, each: &mut dyn FnMut(&FlowMsg<'_>)) {
 fn in_user_space(
     from_key: &[u8],
     from_mask: &[u8],
+    with_type: bool,
     key: &mut Vec<u8>,
     mask: &mut Vec<u8>,
 ) -> Option<()> {
@@ -223,7 +321,7 @@ fn in_user_space(
     let (mut flow, mut wc) = (Flow::ZERO, FlowWildcards::default());
     OdpKey(from_key).to_flow(limit, &mut flow).ok()?;
     mask_to_wildcards(from_mask, &flow, limit, &mut wc).ok()?;
-    wc.masks.packet_type = u32::MAX.into();
+    wc.masks.packet_type = if with_type { u32::MAX } else { 0 }.into();
     let mut attrs = Vec::new();
     key_from_flow(&flow, &support, &mut attrs).ok()?;
     in_order(&attrs, key).ok()?;

@@ -5,7 +5,7 @@
 //! port, and a flow that leaves by one port only has its destination there. `prime` learns both
 //! before [`adopt`] lets translation judge.
 //!
-//! Runs once on the control thread before handlers serve, and for single flows on the revalidator
+//! Runs once on a thread of its own before handlers serve, and for single flows on the revalidator
 //! when it finds one that it does not know.
 
 use ovs_netlink::action::{Action, Actions};

@@ -149,7 +149,8 @@ impl Deployment {
             }
         }
         let program = match std::env::var_os("ROVS_BIN_DIR") {
-            _ if stock => PathBuf::from("/usr/sbin/ovs-vswitchd"),
+            _ if stock => std::env::var_os("ROVS_PEER_VSWITCHD")
+                .map_or_else(|| PathBuf::from("/usr/sbin/ovs-vswitchd"), PathBuf::from),
             Some(dir) => PathBuf::from(dir).join("ovs-vswitchd"),
             None => PathBuf::from(env!("CARGO_BIN_EXE_ovs-vswitchd")),
         };

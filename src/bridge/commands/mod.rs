@@ -41,9 +41,9 @@ fn no_such_bridge() -> CommandError {
     error("no such bridge")
 }
 
-/// Adds the commands.
-pub fn register(registry: &Registry, current: &Current) {
-    let commands = Commands { registry, current };
+/// Adds the commands; datapaths of the types `dummies` are this process's own.
+pub fn register(registry: &Registry, current: &Current, dummies: &'static [&'static str]) {
+    let commands = Commands { registry, current, dummies };
     dpctl::register(&commands);
     dpif::register(&commands);
     dpif_netdev::register(&commands);
@@ -59,6 +59,7 @@ pub fn register(registry: &Registry, current: &Current) {
 struct Commands<'a> {
     registry: &'a Registry,
     current: &'a Current,
+    dummies: &'static [&'static str],
 }
 
 impl Commands<'_> {

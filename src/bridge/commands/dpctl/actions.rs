@@ -168,7 +168,7 @@ mod tests {
         let args = args.iter().map(ToString::to_string).collect();
         let asked = Asked::parse(Call { args, format: Format::Text }).expect("options");
         let mut said = Said::default();
-        let result = run(&Datapaths { ours: Vec::new() }, &asked, &mut said);
+        let result = run(&Datapaths { ours: Vec::new(), dummies: &[] }, &asked, &mut said);
         if result.is_ok() { Ok(said.text) } else { Err(said.text) }
     }
 

@@ -1,6 +1,8 @@
 //! `dpctl/*`: any datapath of the host, with bridges or without, as the peer's `ovs-dpctl` shows
 //! and changes it.
 //!
+//! Where dummies are (`--enable-dummy`), datapaths of their types can be made and taken away here too.
+//!
 //! What always holds: what is said before a mistake is part of the answer, a failed answer too; the
 //! datapath of the bridges is reached through the switch that serves it, any other as it is found,
 //! without a change to what its owner asked of it. Every call runs on a thread of its own.
@@ -17,6 +19,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Backer, Commands, full_name, spawn};
+use crate::datapath::dummy::{self, by_hand};
+use crate::datapath::fake::FakeKernel;
 use crate::datapath::kernel::KernelDatapath;
 use crate::datapath::{Datapath, DpError, DpErrorKind};
 use crate::odp::ufid::{Ufid, UfidHasher};
@@ -73,10 +77,11 @@ const MANY: usize = usize::MAX;
 pub(super) fn register(commands: &Commands<'_>) {
     for (name, usage, least, most, run) in COMMANDS {
         let current = commands.current.clone();
+        let dummies = commands.dummies;
         let name = format!("dpctl/{name}");
         commands.registry.register_deferred(&name, usage, least..=most, move |call, reply| {
             let ours = current.borrow().as_ref().map(Backer::of);
-            let datapaths = Datapaths { ours: ours.into_iter().collect() };
+            let datapaths = Datapaths { ours: ours.into_iter().collect(), dummies };
             spawn(move || reply.send(datapaths.answer(call, run)));
         });
     }
@@ -193,12 +198,16 @@ impl Said {
 struct Datapaths {
     /// Those that bridges use.
     ours: Vec<Backer>,
+    /// Types that are dummies.
+    dummies: &'static [&'static str],
 }
 
 /// A datapath that was opened.
 struct Opened {
     datapath: Arc<dyn Datapath>,
     ufids: UfidHasher,
+    /// The devices that it makes its ports of, if it is a dummy.
+    devices: Option<FakeKernel>,
 }
 
 impl Opened {
@@ -228,6 +237,7 @@ impl Datapaths {
     /// Names with types of all datapaths, sorted.
     fn names(&self) -> Result<Vec<String>, DpError> {
         let mut names: Vec<String> = self.ours.iter().map(Backer::name).collect();
+        names.extend(by_hand::all().iter().map(|datapath| full_name(&**datapath)));
         match KernelDatapath::names() {
             Ok(kernel) => names.extend(kernel.iter().map(|name| format!("system@{name}"))),
             // Without the module there are still ours.
@@ -251,14 +261,24 @@ impl Datapaths {
         let full = format!("{kind}@{name}");
         if let Some(backer) = self.ours.iter().find(|backer| backer.name() == full) {
             let ufids = backer.udpif.target.ufids;
-            return Ok(Opened { datapath: backer.datapath.clone(), ufids });
+            let devices = self.is_dummy(kind).then(|| dummy::kernel().clone());
+            return Ok(Opened { datapath: backer.datapath.clone(), ufids, devices });
+        }
+        let ufids = UfidHasher::new([0; 16]);
+        if self.is_dummy(kind) {
+            let datapath = by_hand::find(kind, name).ok_or_else(|| no_such(name))?;
+            let devices = Some(datapath.devices().clone());
+            return Ok(Opened { datapath, ufids, devices });
         }
         if kind != "system" {
-            let is_known = self.ours.iter().any(|backer| backer.datapath.type_name() == kind);
-            return Err(if is_known { no_such(name) } else { unknown_kind(name) });
+            return Err(unknown_kind(name));
         }
         let datapath: Arc<dyn Datapath> = Arc::new(KernelDatapath::attach(name)?);
-        Ok(Opened { datapath, ufids: UfidHasher::new([0; 16]) })
+        Ok(Opened { datapath, ufids, devices: None })
+    }
+
+    fn is_dummy(&self, kind: &str) -> bool {
+        self.dummies.contains(&kind)
     }
 
     /// Opens the datapath that the first argument names if it names one, else the only one there is.
