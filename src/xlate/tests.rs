@@ -386,8 +386,9 @@ fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
     // Out of the first bridge by a port that takes the outer tag off: the second bridge sees the inner one.
     let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
     let access = |n, vlan, peer| (n, VlanMode::Access, vlan, VlanSet::ALL, peer);
+    let native = |n, vlan, peer| (n, VlanMode::NativeUntagged, vlan, VlanSet::ALL, peer);
     let snapshot = Snapshot::new(vec![
-        Arc::new(bridge_of(0, "br0", &[trunk(1, None), access(2, 10, Some(3))])),
+        Arc::new(bridge_of(0, "br0", &[trunk(1, None), native(2, 10, Some(3))])),
         Arc::new(bridge_of(1, "br1", &[access(3, 10, Some(2)), trunk(4, None)])),
     ]);
     let (mut flow, _) =
