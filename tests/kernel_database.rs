@@ -12,6 +12,7 @@ use std::time::Duration;
 use kernel::deployment::{Deployment, Whose};
 use kernel::netns::Host;
 use kernel::ping::{Ping, ping};
+use kernel::process::our_daemon;
 use kernel::{attempt, enter, run, wait_for};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -245,7 +246,7 @@ fn detached_it_comes_back_when_the_bridges_are_there() {
     enter();
     let place = Deployment::new();
     place.must(&["--no-wait", "add-br", "br0"]);
-    let program = program();
+    let program = our_daemon().to_string_lossy().into_owned();
     let options = ["--detach", "--pidfile", "--log-file", "-vconsole:off"];
     let said = place.tool(&[&[program.as_str()][..], &options[..]].concat());
     assert_eq!(said.code, 0, "{said:?}");
@@ -263,13 +264,6 @@ fn detached_it_comes_back_when_the_bridges_are_there() {
     });
 }
 
-fn program() -> String {
-    match std::env::var_os("ROVS_BIN_DIR") {
-        Some(dir) => format!("{}/ovs-vswitchd", dir.to_string_lossy()),
-        None => env!("CARGO_BIN_EXE_ovs-vswitchd").to_owned(),
-    }
-}
-
 #[test]
 #[ignore = "needs the lab"]
 fn a_second_daemon_waits_for_its_turn() {
@@ -279,7 +273,7 @@ fn a_second_daemon_waits_for_its_turn() {
     place.start(Whose::Ours);
     place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
     let log = place.dir().join("second.log");
-    let mut second = Command::new(program())
+    let mut second = Command::new(our_daemon())
         .arg(format!("unix:{}/db.sock", place.dir().display()))
         .args(["--unixctl=none", "-vconsole:off"])
         .arg(format!("--log-file={}", log.display()))

@@ -349,6 +349,7 @@ impl Engine {
         if let Some(switch) = &*self.current.borrow() {
             switch.configure(snapshot, changes);
         }
+        yield_now().await;
         self.note_report(report).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {} is in order again", datapath.name());

@@ -5,7 +5,8 @@
 //! `ovs_vswitchd`; a database that is away changes nothing of what is forwarded; whatever
 //! transaction did not happen is made up for. Each transaction holds all that differs from what
 //! the rows were told, `cur_cfg` included, so that none can overtake another. Control thread: one task,
-//! woken by the database, by changes of ports and devices, and by a clock of one second.
+//! woken by the database, by changes of ports and devices, and by a clock of one second; between the steps
+//! of what a large database costs, the thread's other tasks have their turn.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 
 use super::desired::{Circumstances, Complaint, Desired, Rows, desire, ofport};
@@ -169,7 +171,7 @@ impl Mode {
                     self.configure().await;
                 } else {
                     self.is_behind = true;
-                    self.catch_up();
+                    self.catch_up().await;
                 }
             }
             client::Event::Disconnected => {}
@@ -178,7 +180,7 @@ impl Mode {
                 self.configure().await;
             }
             client::Event::Lock(false) => self.stand_back().await,
-            client::Event::Committed(id, outcome) => self.on_outcome(id, outcome.err()),
+            client::Event::Committed(id, outcome) => self.on_outcome(id, outcome.err()).await,
         }
     }
 
@@ -251,13 +253,15 @@ impl Mode {
         self.restored |= !desired.config.settings.flow_restore_wait;
         self.complain(std::mem::take(&mut desired.complaints));
         self.look_at_the_machine(desired.enable_statistics);
+        yield_now().await;
         if self.desired.as_ref().is_none_or(|before| before.config != desired.config) {
             self.engine.apply(desired.config.clone()).await;
         }
         self.desired = Some(desired);
         self.configured = Some(next_cfg);
         self.is_behind = true;
-        self.tell(false);
+        yield_now().await;
+        self.tell(false).await;
     }
 
     fn look_at_the_machine(&mut self, is_wanted: bool) {
@@ -287,7 +291,7 @@ impl Mode {
         }
         let _ = self.engine.refresh().await;
         self.is_behind = true;
-        self.catch_up();
+        self.catch_up().await;
     }
 
     async fn on_tick(&mut self) {
@@ -306,21 +310,22 @@ impl Mode {
         if now_ms >= due_ms && self.in_flight.is_empty() && self.client.is_writable() {
             self.statistics_due_ms = now_ms + interval_ms;
             self.engine.refresh_stats();
-            self.tell(true);
+            yield_now().await;
+            self.tell(true).await;
         } else {
-            self.catch_up();
+            self.catch_up().await;
         }
     }
 
     /// Tells the database what it may not know, unless a transaction is on its way: what that one
     /// does is seen first.
-    fn catch_up(&mut self) {
+    async fn catch_up(&mut self) {
         if self.is_behind && self.in_flight.is_empty() {
-            self.tell(false);
+            self.tell(false).await;
         }
     }
 
-    fn tell(&mut self, with_statistics: bool) {
+    async fn tell(&mut self, with_statistics: bool) {
         let (Some(desired), Some(configured)) = (&self.desired, self.configured) else { return };
         if !self.client.is_writable() {
             return;
@@ -343,12 +348,14 @@ impl Mode {
         let link = |name: &str| self.engine.link(name);
         let facts = Facts { replica, rows, config: &desired.config, outcome, link };
         self.status.write(&facts, &mut txn);
+        yield_now().await;
         let patches = patch_statistics(&self.engine);
         let patch = |bridge: &str, name: &str| {
             let found = patches.get(bridge).and_then(|ports| ports.get(name));
             found.copied().unwrap_or_default()
         };
         self.status.write_statistics(&facts, patch, !with_statistics, &mut txn);
+        yield_now().await;
         let latest = match &self.system_stats {
             None => Some(Figures::new()),
             Some(stats) => stats.latest(),
@@ -365,7 +372,7 @@ impl Mode {
         self.in_flight.insert(id);
     }
 
-    fn on_outcome(&mut self, id: TxnId, error: Option<TxnError>) {
+    async fn on_outcome(&mut self, id: TxnId, error: Option<TxnError>) {
         self.in_flight.remove(&id);
         match error {
             None => {
@@ -395,7 +402,7 @@ impl Mode {
                 }
             }
         }
-        self.catch_up();
+        self.catch_up().await;
     }
 
     /// The first configuration is in force and the database knows it.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::process::{end, fresh_dir, in_dir, our_daemon, peers_daemon, pid_of, show_end};
 use super::{ask, attempt, run, wait_for};
 
 /// Whose `ovs-vswitchd` it is.
@@ -46,9 +47,7 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 impl Deployment {
     /// An empty database that is served.
     pub fn new() -> Self {
-        let dir = PathBuf::from("/run/rovs-lab/deployment");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("may write below /run");
+        let dir = fresh_dir("deployment");
         let mut made = Self { dir, variables: Vec::new(), server: None, daemon: None };
         made.create_database("conf.db");
         made.start_server();
@@ -73,12 +72,8 @@ impl Deployment {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-            command.env(name, &self.dir);
-        }
+        let mut command = in_dir(Path::new(program), &self.dir);
         command.envs(self.variables.iter().copied());
-        command.stdin(Stdio::null());
         command
     }
 
@@ -148,15 +143,10 @@ impl Deployment {
                 std::thread::sleep(Duration::from_secs_f64(12.5 - up));
             }
         }
-        let program = match std::env::var_os("ROVS_BIN_DIR") {
-            _ if stock => std::env::var_os("ROVS_PEER_VSWITCHD")
-                .map_or_else(|| PathBuf::from("/usr/sbin/ovs-vswitchd"), PathBuf::from),
-            Some(dir) => PathBuf::from(dir).join("ovs-vswitchd"),
-            None => PathBuf::from(env!("CARGO_BIN_EXE_ovs-vswitchd")),
-        };
+        let program = if stock { peers_daemon() } else { our_daemon() };
         for _ in 0..5 {
             let before = self.log().len();
-            let mut command = self.command(&program.to_string_lossy());
+            let mut command = in_dir(&program, &self.dir);
             command.args(["--log-file", "--pidfile", "-vconsole:off"]);
             let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
             command.stdout(Stdio::null()).stderr(errors);
@@ -195,8 +185,7 @@ impl Deployment {
 
     /// Process id of the daemon.
     pub fn pid(&self) -> Pid {
-        let child = self.daemon.as_ref().expect("the daemon was started");
-        Pid::from_raw(child.id().try_into().expect("a pid fits"))
+        pid_of(&self.daemon)
     }
 
     /// The daemon's log.
@@ -213,22 +202,10 @@ impl Deployment {
     }
 }
 
-fn end(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        wait_for("a process to end", LONG, || child.try_wait().ok().flatten());
-    }
-}
-
 impl Drop for Deployment {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the daemon's log, last lines:");
-            let log = self.log();
-            let telling = |l: &&str| !l.contains("Datapath supports") && !l.contains("|coverage");
-            let lines: Vec<_> = log.lines().filter(telling).collect();
-            for line in &lines[lines.len().saturating_sub(25)..] {
-                eprintln!("{line}");
-            }
+            show_end(&self.log());
         }
         for child in [&mut self.daemon, &mut self.server] {
             if let Some(mut child) = child.take() {

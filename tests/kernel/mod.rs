@@ -20,6 +20,7 @@ pub mod frames;
 pub mod inject;
 pub mod netns;
 pub mod ping;
+pub mod process;
 pub mod start_script;
 
 use std::io::Write;
