@@ -17,6 +17,7 @@ use rovs::ovsdb::client::{Client, ClientOptions, Event, TlsFiles};
 use rovs::ovsdb::remote::Remote;
 use rovs::ovsdb::replica::{Change, Changes};
 use rovs::ovsdb::schema::Table;
+use rovs::ovsdb::tls_policy::{Lists, TlsPolicy};
 use rovs::ovsdb::transaction::{Done, Transaction, TxnError};
 use rovs::ovsdb::value::{Atom, Datum};
 use serde_json::{Value, json};
@@ -471,6 +472,7 @@ fn over_tls_with_certificates_of_ovs_pki() {
         format!("--certificate={}", lab.text("server-cert.pem")),
         format!("--ca-cert={}", lab.text("pki/switchca/cacert.pem")),
         format!("--peer-ca-cert={}", lab.text("pki/controllerca/cacert.pem")),
+        "--ssl-ciphers=ECDHE-RSA-AES128-GCM-SHA256".to_owned(),
     ];
     lab.start();
     lab.vsctl(&["add-br", "br0"]);
@@ -480,6 +482,7 @@ fn over_tls_with_certificates_of_ovs_pki() {
         certificate: lab.path("client-cert.pem"),
         ca_cert: lab.path("pki/controllerca/cacert.pem"),
         bootstrap_ca_cert: false,
+        policy: TlsPolicy::default(),
     };
     let mut user = User::new(&remote, None, Some(files.clone()));
     user.connected();
@@ -496,6 +499,19 @@ fn over_tls_with_certificates_of_ovs_pki() {
         text[begin..].to_owned()
     };
     assert_eq!(body(&learned), body(&files.ca_cert));
+
+    // With TLS 1.2, where the server takes one cipher only, that must be among ours.
+    let speaking = |ciphers| {
+        let protocols = Some("TLSv1-TLSv1.2");
+        let lists = Lists { protocols, ciphers: Some(ciphers), ciphersuites: None };
+        let policy = TlsPolicy::read(lists, |text| panic!("{text}"));
+        User::new(&remote, None, Some(TlsFiles { policy, ..files.clone() }))
+    };
+    speaking("AES128").connected();
+    let mut user = speaking("AES256");
+    let wait =
+        async { tokio::time::timeout(Duration::from_secs(1), user.client.event()).await.is_err() };
+    assert!(user.runtime.block_on(wait), "a cipher that one of both does not want was used");
 
     // A server that another authority has signed is refused until the file is put right: the
     // files are read again.

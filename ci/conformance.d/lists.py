@@ -41,7 +41,9 @@ class Lists:
 
     def why_not(self, case):
         """Why a case that is not listed may fail; None if there is no reason."""
-        return "needs OpenFlow" if case.needs_openflow else self.gaps.get(case.name)
+        if case.needs_openflow:
+            return "needs " + ", ".join(case.needs)
+        return self.gaps.get(case.name)
 
     def update(self, passed, cases):
         """Adds cases that passed to the one list and takes them out of the other."""

@@ -211,6 +211,12 @@ impl Engine {
                 self.missing.clear();
             }
             Some(_) if self.current.borrow().is_none() => self.open_or_note().await,
+            Some(_) if self.wants_other_handlers() => {
+                // A datapath that is opened again keeps its flows.
+                tracing::info!(target: "dpif", "another number of handlers is wanted; they are started anew");
+                self.give_up().await;
+                self.open_or_note().await;
+            }
             Some(_) => {
                 self.make_devices();
                 self.hear().await;
@@ -218,7 +224,7 @@ impl Engine {
                 self.look_up(|_| true);
                 if let Some(switch) = &*self.current.borrow() {
                     switch.set_bounds(&self.config.settings);
-                    switch.note_config(&self.config.to_toml());
+                    switch.note_config(&self.config);
                 }
                 self.reconcile_or_note().await;
             }
@@ -299,7 +305,7 @@ impl Engine {
         let applied =
             self.reconciler.apply_in_turns(&self.config, &*datapath, &self.links, &mut changes);
         let (snapshot, report) = applied.await?;
-        switch.note_config(&self.config.to_toml());
+        switch.note_config(&self.config);
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
@@ -594,6 +600,15 @@ impl Engine {
         if std::mem::take(&mut self.is_stale) {
             self.reconcile_or_note().await;
         }
+    }
+
+    /// Whether `n-handler-threads` asks for another number of handlers than there are.
+    fn wants_other_handlers(&self) -> bool {
+        let wanted = self.config.settings.n_handler_threads;
+        let current = self.current.borrow();
+        current
+            .as_ref()
+            .is_some_and(|switch| switch.datapath.handlers_wanted(wanted).max(1) != switch.handlers)
     }
 
     /// Directs upcalls anew when CPUs came or went; with another number of them the datapath is

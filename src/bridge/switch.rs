@@ -6,6 +6,7 @@
 //! its threads and leaves datapath and flows as they are.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::thread::JoinHandle;
 use tokio::task::spawn_blocking;
 
 use super::commands::Current;
-use super::config::SettingsConfig;
+use super::config::{Config, Lacking, SettingsConfig};
 use super::{features, recorded};
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
@@ -37,11 +38,15 @@ pub struct Switch {
     pub udpif: Arc<Udpif>,
     /// What the revalidator's rounds are like.
     pub rounds: Arc<RoundStats>,
+    /// Features of the datapath of which less than all is made use of (`dpif/set-dp-features`).
+    pub features_used: RefCell<BTreeMap<&'static str, u32>>,
     /// Handlers that serve, or will.
     pub handlers: usize,
     tap: Tap,
     /// Text of the configuration in force, for a recording.
     config: RefCell<String>,
+    /// What the configuration asks for in vain.
+    lacking: RefCell<BTreeSet<(Lacking, String)>>,
     waiting: Vec<Box<dyn UpcallPort>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -73,9 +78,11 @@ impl Switch {
             datapath,
             udpif,
             rounds: Arc::default(),
+            features_used: RefCell::default(),
             handlers,
             tap,
             config: RefCell::default(),
+            lacking: RefCell::default(),
             waiting,
             stop: Arc::default(),
             threads: Vec::new(),
@@ -138,9 +145,17 @@ impl Switch {
         self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
-    /// Notes the text of the configuration that is in force from now on.
-    pub fn note_config(&self, text: &str) {
-        text.clone_into(&mut self.config.borrow_mut());
+    /// Notes the configuration that is in force from now on.
+    pub fn note_config(&self, config: &Config) {
+        *self.config.borrow_mut() = config.to_toml();
+        self.lacking.borrow_mut().clone_from(&config.lacking);
+    }
+
+    /// Whom a feature that is not there is asked of in vain, by name.
+    pub fn lacks(&self, feature: Lacking) -> Vec<String> {
+        let lacking = self.lacking.borrow();
+        let asked = lacking.iter().filter(|(lacking, _)| *lacking == feature);
+        asked.map(|(_, name)| name.clone()).collect()
     }
 
     /// Begins a recording into a file, of packets decided by `snapshot`.

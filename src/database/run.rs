@@ -8,7 +8,10 @@
 //! woken by the database, by changes of ports and devices, and by a clock of one second; between the steps
 //! of what a large database costs, the thread's other tasks have their turn.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::task::yield_now;
@@ -16,16 +19,19 @@ use tokio::time::MissedTickBehavior;
 
 use super::desired::{Circumstances, Complaint, Desired, Rows, desire, ofport};
 use super::status::{Facts, PatchStats, Status, write_capabilities, write_root};
+use super::system_stats::{Figures, Pidfiles, SystemStats};
 use crate::bridge::commands;
 use crate::bridge::engine::{DummyMode, Engine};
 use crate::bridge::switch;
 use crate::clock::{self, Follower};
 use crate::daemon::options::{Options, short_version};
 use crate::daemon::{Control, Event, Fatal};
+use crate::memory;
 use crate::ovsdb::client::{self, Client, ClientOptions, TlsFiles};
 use crate::ovsdb::remote::Remote;
 use crate::ovsdb::replica::{Change, Changes, Row};
 use crate::ovsdb::schema::Table;
+use crate::ovsdb::tls_policy::{Lists, TlsPolicy};
 use crate::ovsdb::transaction::{Transaction, TxnError, TxnId};
 use crate::ovsdb::value::{Atom, Uuid};
 
@@ -50,6 +56,8 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
     commands::register(control.registry(), &engine.current(), dummy.types());
     switch::provide_memory(control.memory(), &engine.current());
     let mut mode = Mode::new(control.clone(), client, engine, dummy);
+    let cells = mode.cells.clone();
+    control.memory().provide(move |usage| memory::add(usage, "idl-cells", cells.get()));
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,16 +82,25 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
 
 fn tls(options: &Options) -> Option<TlsFiles> {
     let bootstrap = options.bootstrap_ca_cert.clone();
+    let lists = Lists {
+        protocols: options.ssl_protocols.as_deref(),
+        ciphers: options.ssl_ciphers.as_deref(),
+        ciphersuites: options.ssl_ciphersuites.as_deref(),
+    };
+    let policy = TlsPolicy::read(lists, |text| tracing::error!(target: "stream_ssl", "{text}"));
     Some(TlsFiles {
         private_key: options.private_key.clone()?,
         certificate: options.certificate.clone()?,
         bootstrap_ca_cert: bootstrap.is_some(),
         ca_cert: bootstrap.or_else(|| options.ca_cert.clone())?,
+        policy,
     })
 }
 
 struct Mode {
     control: Control,
+    /// How many values the replica holds.
+    cells: Rc<Cell<u64>>,
     client: Client,
     engine: Engine,
     dummy: DummyMode,
@@ -106,6 +123,8 @@ struct Mode {
     /// Rows that the server does not let us write.
     refused: BTreeSet<(Table, Uuid)>,
     statistics_due_ms: u64,
+    /// The machine's figures, when the database asks for them.
+    system_stats: Option<SystemStats>,
     lock_is_elsewhere: bool,
     lacks_root: bool,
 }
@@ -114,6 +133,7 @@ impl Mode {
     fn new(control: Control, client: Client, engine: Engine, dummy: DummyMode) -> Self {
         Self {
             control,
+            cells: Rc::default(),
             client,
             engine,
             dummy,
@@ -128,12 +148,16 @@ impl Mode {
             is_behind: false,
             refused: BTreeSet::new(),
             statistics_due_ms: 0,
+            system_stats: None,
             lock_is_elsewhere: false,
             lacks_root: false,
         }
     }
 
     async fn on_event(&mut self, event: client::Event) {
+        let replica = self.client.replica();
+        let cells = |table: &Table| replica.rows(*table).len() * table.columns().len();
+        self.cells.set(Table::ALL.iter().map(cells).sum::<usize>() as u64);
         match event {
             client::Event::Connected => {
                 // It may be another server, or the same one without its volatile columns.
@@ -228,6 +252,7 @@ impl Mode {
         let mut desired = desire(self.client.replica(), around);
         self.restored |= !desired.config.settings.flow_restore_wait;
         self.complain(std::mem::take(&mut desired.complaints));
+        self.look_at_the_machine(desired.enable_statistics);
         yield_now().await;
         if self.desired.as_ref().is_none_or(|before| before.config != desired.config) {
             self.engine.apply(desired.config.clone()).await;
@@ -237,6 +262,16 @@ impl Mode {
         self.is_behind = true;
         yield_now().await;
         self.tell(false).await;
+    }
+
+    fn look_at_the_machine(&mut self, is_wanted: bool) {
+        if !is_wanted {
+            self.system_stats = None;
+        } else if self.system_stats.is_none() {
+            let dir = self.control.dirs().run.clone();
+            let ours = self.control.pidfile().map(Path::to_owned);
+            self.system_stats = Some(SystemStats::start(Pidfiles { dir, ours }));
+        }
     }
 
     fn complain(&mut self, complaints: BTreeSet<Complaint>) {
@@ -321,7 +356,11 @@ impl Mode {
         };
         self.status.write_statistics(&facts, patch, !with_statistics, &mut txn);
         yield_now().await;
-        write_root(replica, self.dummy, &mut txn);
+        let latest = match &self.system_stats {
+            None => Some(Figures::new()),
+            Some(stats) => stats.latest(),
+        };
+        write_root(replica, self.dummy, latest.as_ref(), &mut txn);
         if let Some(switch) = &*self.engine.current().borrow() {
             write_capabilities(replica, switch.datapath.support(), &mut txn);
         }

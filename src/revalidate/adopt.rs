@@ -124,7 +124,7 @@ fn place(snapshot: &Snapshot, odp: OdpPort) -> Option<(&Bridge, &Port, &Bundle)>
 fn vlan_of(flow: &Flow, bundle: &Bundle) -> u16 {
     let tci = flow.vlans[0].tci.get();
     match bundle.vlan_mode {
-        VlanMode::Access => bundle.vlan,
+        VlanMode::Access | VlanMode::Dot1qTunnel(_) => bundle.vlan,
         VlanMode::Trunk => tci & VLAN_VID_MASK,
         _ if tci & VLAN_CFI != 0 && tci & VLAN_VID_MASK != 0 => tci & VLAN_VID_MASK,
         _ => bundle.vlan,

@@ -79,6 +79,8 @@ pub enum DropReason {
     TaggedOnAccess,
     /// A VLAN that the port does not carry.
     VlanNotTrunked,
+    /// A tunnel in a tunnel: more tags than a flow holds.
+    TooManyVlans,
     /// A destination that bridges keep to themselves (01:80:c2:00:00:0x).
     ReservedDestination,
     /// The destination is behind the port the packet came from.
@@ -102,6 +104,7 @@ impl DropReason {
             Self::RuleDrops => "the rule that matched has no actions",
             Self::TaggedOnAccess => "tagged packet received on an access port",
             Self::VlanNotTrunked => "the port does not carry this VLAN",
+            Self::TooManyVlans => "more VLAN tags than a flow holds",
             Self::ReservedDestination => "reserved destination address",
             Self::DestinationIsSource => "the destination is behind the input port",
             Self::NowhereToFlood => "no other port carries this VLAN",

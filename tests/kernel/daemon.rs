@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use super::bridge::Setup;
 use super::deployment::{Deployment, Whose};
 use super::process::{end, fresh_dir, in_dir, our_daemon, pid_of, show_end};
-use super::{attempt, run, wait_for};
+use super::{ask, attempt, run, wait_for};
 
 /// A daemon over the kernel's datapath `ovs-system`.
 pub enum Daemon {
@@ -173,6 +173,11 @@ impl Daemon {
         let mut argv = vec!["ovs-appctl", "--timeout=10", "-t", &target];
         argv.extend_from_slice(args);
         attempt(&argv)
+    }
+
+    /// Its answer to a control command, without a tool in between; an error as `Err`.
+    pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
+        ask(&self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
     }
 
     /// Process id; panics if it does not run.

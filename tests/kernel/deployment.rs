@@ -3,8 +3,6 @@
 //! The tools are the distribution's, pointed at its private directory by `OVS_RUNDIR`. Dropping
 //! it ends its processes and removes the datapath.
 
-use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::process::{end, fresh_dir, in_dir, our_daemon, peers_daemon, pid_of, show_end};
-use super::{attempt, run, wait_for};
+use super::{ask, attempt, run, wait_for};
 
 /// Whose `ovs-vswitchd` it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +25,7 @@ pub enum Whose {
 /// See the module's page.
 pub struct Deployment {
     dir: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
     server: Option<Child>,
     daemon: Option<Child>,
 }
@@ -49,11 +48,17 @@ impl Deployment {
     /// An empty database that is served.
     pub fn new() -> Self {
         let dir = fresh_dir("deployment");
-        let mut made = Self { dir, server: None, daemon: None };
+        let mut made = Self { dir, variables: Vec::new(), server: None, daemon: None };
         made.create_database("conf.db");
         made.start_server();
         assert_eq!(made.tool(&["ovs-vsctl", "--no-wait", "init"]).code, 0);
         made
+    }
+
+    /// Starts programs with this in their environment.
+    pub fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
     }
 
     /// Its directory.
@@ -67,7 +72,9 @@ impl Deployment {
     }
 
     fn command(&self, program: &str) -> Command {
-        in_dir(Path::new(program), &self.dir)
+        let mut command = in_dir(Path::new(program), &self.dir);
+        command.envs(self.variables.iter().copied());
+        command
     }
 
     /// Runs a tool that finds it by itself.
@@ -103,18 +110,7 @@ impl Deployment {
 
     /// The daemon's answer to a control command, asked without a tool in between; an error as `Err`.
     pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
-        let path = self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid()));
-        let mut stream = UnixStream::connect(path).expect("the daemon listens");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        let call = serde_json::json!({"id": 0, "method": method, "params": params});
-        stream.write_all(call.to_string().as_bytes()).expect("the daemon reads");
-        let mut values =
-            serde_json::Deserializer::from_reader(&stream).into_iter::<serde_json::Value>();
-        let answer = values.next().expect("an answer").expect("valid JSON");
-        match (answer["result"].as_str(), answer["error"].as_str()) {
-            (Some(result), _) => Ok(result.to_owned()),
-            (None, error) => Err(error.unwrap_or_default().to_owned()),
-        }
+        ask(&self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
     }
 
     /// Starts the server.

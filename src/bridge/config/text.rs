@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::l2::fdb::FdbConfig;
-use crate::snapshot::{PriorityTags, VlanMode};
+use crate::snapshot::{PriorityTags, QinqType, VlanMode};
 
 impl Config {
     /// See the module's page.
@@ -87,6 +87,10 @@ fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
     table.number("tag", port.tag);
     if port.mode() != VlanMode::Access {
         table.list("trunks", &port.trunks);
+        table.list("cvlans", &port.cvlans);
+    }
+    if port.vlan_mode == Some(VlanMode::Dot1qTunnel(QinqType::Dot1q)) {
+        table.text("qinq-ethtype", "802.1q");
     }
     if let Some(mode) = port.vlan_mode {
         table.text(
@@ -96,6 +100,7 @@ fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
                 VlanMode::Trunk => "trunk",
                 VlanMode::NativeTagged => "native-tagged",
                 VlanMode::NativeUntagged => "native-untagged",
+                VlanMode::Dot1qTunnel(_) => "dot1q-tunnel",
             },
         );
     }

@@ -8,6 +8,7 @@
 //! without a change to what its owner asked of it. Every call runs on a thread of its own.
 
 mod actions;
+mod conntrack;
 mod flows;
 mod ports;
 mod show;
@@ -32,7 +33,7 @@ const PROGRAM: &str = "ovs-vswitchd";
 type Run = fn(&Datapaths, &Asked, &mut Said) -> Result<(), Failed>;
 
 /// Name, usage, least and most arguments, and what to do, in the peer's order.
-const COMMANDS: [(&str, &str, usize, usize, Run); 20] = [
+const COMMANDS: [(&str, &str, usize, usize, Run); 36] = [
     ("add-dp", "dp [iface...]", 1, MANY, ports::add_dp),
     ("del-dp", "dp", 1, 1, ports::del_dp),
     ("add-if", "dp iface...", 2, MANY, ports::add_if),
@@ -48,8 +49,24 @@ const COMMANDS: [(&str, &str, usize, usize, Run); 20] = [
     ("add-flows", "[dp] file", 1, 2, flows::add_flows),
     ("mod-flows", "[dp] file", 1, 2, flows::mod_flows),
     ("del-flows", "[dp] [file]", 0, 2, flows::del_flows),
+    ("offload-stats-show", "[dp]", 0, 1, conntrack::offload_stats_show),
     ("cache-get-size", "[dp]", 0, 1, show::cache_get_size),
     ("cache-set-size", "dp cache <size>", 3, 3, show::cache_set_size),
+    ("ct-bkts", "[dp] [gt=N]", 0, 2, conntrack::buckets),
+    ("ct-set-maxconns", "[dp] maxconns", 1, 2, conntrack::set_maxconns),
+    ("ct-get-maxconns", "[dp]", 0, 1, conntrack::get_maxconns),
+    ("ct-get-nconns", "[dp]", 0, 1, conntrack::get_nconns),
+    ("ct-enable-tcp-seq-chk", "[dp]", 0, 1, conntrack::enable_tcp_seq_chk),
+    ("ct-disable-tcp-seq-chk", "[dp]", 0, 1, conntrack::disable_tcp_seq_chk),
+    ("ct-get-tcp-seq-chk", "[dp]", 0, 1, conntrack::get_tcp_seq_chk),
+    ("ct-set-limits", "[dp] [default=L] [zone=N,limit=L]...", 1, MANY, conntrack::set_limits),
+    ("ct-del-limits", "[dp] zone=N1[,N2]...", 1, 2, conntrack::del_limits),
+    ("ct-get-limits", "[dp] [zone=N1[,N2]...]", 0, 2, conntrack::get_limits),
+    ("ipf-set-enabled", "[dp] v4|v6", 1, 2, conntrack::ipf_set_enabled),
+    ("ipf-set-disabled", "[dp] v4|v6", 1, 2, conntrack::ipf_set_disabled),
+    ("ipf-set-min-frag", "[dp] v4|v6 minfragment", 2, 3, conntrack::ipf_set_min_frag),
+    ("ipf-set-max-nfrags", "[dp] maxfrags", 1, 2, conntrack::ipf_set_max_nfrags),
+    ("ipf-get-status", "[dp]", 0, 1, conntrack::ipf_get_status),
     ("list-commands", "", 0, MANY, list_commands),
     ("parse-actions", "actions", 1, MANY, actions::parse_actions),
     ("normalize-actions", "actions", 2, MANY, actions::normalize_actions),
@@ -267,10 +284,15 @@ impl Datapaths {
     /// Opens the datapath that the first argument names if it names one, else the only one there is.
     /// With `most` arguments the first has to.
     fn open_optional(&self, asked: &Asked, most: usize, said: &mut Said) -> Result<Opened, Failed> {
-        let named = asked.args.first().filter(|name| self.exists(name)).cloned();
+        self.open_named(&asked.args, most, said)
+    }
+
+    /// The same with other arguments.
+    fn open_named(&self, args: &[String], most: usize, said: &mut Said) -> Result<Opened, Failed> {
+        let named = args.first().filter(|name| self.exists(name)).cloned();
         let name = match named {
             Some(name) => Some(name),
-            None if asked.args.len() < most => self.the_only(said),
+            None if args.len() < most => self.the_only(said),
             None => None,
         };
         match name {
