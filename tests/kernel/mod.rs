@@ -21,6 +21,7 @@ pub mod inject;
 pub mod netns;
 pub mod ping;
 pub mod start_script;
+pub mod storm;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
