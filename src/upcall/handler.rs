@@ -105,12 +105,11 @@ impl Handler {
             self.was_full = false;
             return self.turn_with_backlog(read);
         }
+        // Only who pauses may go before others.
+        self.go_before_others(false);
         self.was_full = read == UPCALL_BATCH;
         match read {
-            0 => {
-                self.go_before_others(false);
-                self.queue.tidy();
-            }
+            0 => self.queue.tidy(),
             1..=SMALL => self.serve_ring(|_| true),
             _ => self.serve_ring_by_port(),
         }
@@ -136,12 +135,13 @@ impl Handler {
             self.serve_queue();
         }
         let now = clock(ClockId::CLOCK_MONOTONIC);
-        let pause = self.budget.pause_after(Turn {
-            now,
-            took: now.saturating_sub(begun),
-            worked: clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked),
-            is_light,
-        });
+        let took = now.saturating_sub(begun);
+        // While it goes before others all the time is its own, and the CPU clock of some kernels is no
+        // finer than a tick.
+        let is_raised = self.class.as_ref().is_some_and(Class::is_raised);
+        let on_cpu = || clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked);
+        let worked = if is_raised { took } else { on_cpu().min(took) };
+        let pause = self.budget.pause_after(Turn { now, took, worked, is_light });
         // Not on the socket: what the storm sends would end the pause at once.
         if let Some(pause) = pause {
             std::thread::sleep(pause);

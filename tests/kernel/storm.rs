@@ -1,13 +1,12 @@
 //! One port opens flows as fast as it can; another one, with little to ask, has its first packets timed.
 //!
 //! Host 1 floods host 2 with 5-tuples, each a flow of its own. Host 3 asks host 4, each time from
-//! another UDP port, so that question and answer are the first packets of two new flows; then it
-//! asks once more over the flows that are there by now. That second round trip is the floor: what
-//! the same two threads wait for the CPU and the kernel alone in the same storm, with no part of the
-//! daemon in it.
+//! another UDP port, so that question and answer are the first packets of two new flows; between
+//! these it asks over a flow that is always there. That round trip is the floor: what the two
+//! threads wait for the CPU in the same storm, with no part of the daemon in it.
 //!
-//! Each is measured twice: with everything at the same priority, and with asker and answerer in a
-//! real-time class, where they never wait behind the flood themselves and what is left is the switch.
+//! Asker and answerer can be put before all others ([`Class::Prompt`]): they never wait behind the
+//! flood themselves then, and what is left is the switch.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -34,8 +33,6 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 2] = [Self::Plain, Self::Prompt];
-
     fn udp_port(self) -> u16 {
         7777 + u16::from(self == Self::Prompt)
     }
@@ -66,21 +63,23 @@ impl Times {
 }
 
 /// Round trips of one series of questions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Series {
+    /// Who asked and answered.
+    pub class: Class,
     /// Over new flows.
     pub first: Times,
-    /// Over the same when they are there.
+    /// Over a flow that is there.
     pub next: Times,
 }
 
 /// What a storm did.
 #[derive(Clone, Debug)]
 pub struct Storm {
-    /// Before it, by [`Class`].
-    pub quiet: [Series; 2],
+    /// Before it, a series for each class.
+    pub quiet: Vec<Series>,
     /// In it.
-    pub storm: [Series; 2],
+    pub storm: Vec<Series>,
     /// Packets that the flood sent.
     pub sent: u64,
     /// How long it lasted.
@@ -106,19 +105,15 @@ impl Field {
         Self { hosts, wires }
     }
 
-    /// Has the switch learn where the hosts are, and measures without and with a storm; `before` is
-    /// called when it begins and `during` at its end, while it still goes on.
-    pub fn storm<B, D>(
-        &self,
-        before: impl FnOnce() -> B,
-        during: impl FnOnce() -> D,
-    ) -> (Storm, B, D) {
+    /// Has the switch learn where the hosts are, and measures without and with a storm for each of
+    /// `classes`; what `look` sees when the storm begins, and at its end while it still goes on.
+    pub fn storm<L>(&self, classes: &[Class], look: impl Fn() -> L) -> (Storm, L, L) {
         for (host, wire) in self.hosts.iter().zip(&self.wires) {
             wire.send(&announce(host.mac(), 0));
         }
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|s| {
-            for class in Class::ALL {
+            for &class in classes {
                 let echo = self.hosts[3].enter(|| socket(class.udp_port()));
                 let stop = &stop;
                 s.spawn(move || {
@@ -131,10 +126,15 @@ impl Field {
                     }
                 });
             }
-            let ask =
-                || Class::ALL.map(|class| s.spawn(move || self.questions(class)).join().unwrap());
+            let ask = || -> Vec<Series> {
+                let asked = |class: &Class| {
+                    let class = *class;
+                    s.spawn(move || self.questions(class)).join().expect("it asks")
+                };
+                classes.iter().map(asked).collect()
+            };
             let quiet = ask();
-            let before = before();
+            let before = look();
             let begin = Instant::now();
             s.spawn(|| {
                 let frame = udp_frame(self.hosts[1].mac(), self.hosts[0].mac());
@@ -146,17 +146,17 @@ impl Field {
             });
             std::thread::sleep(Duration::from_secs(1));
             let storm = ask();
-            let during = during();
+            let after = look();
             stop.store(true, Relaxed);
             let sent = sent.load(Relaxed);
-            (Storm { quiet, storm, sent, lasted: begin.elapsed() }, before, during)
+            (Storm { quiet, storm, sent, lasted: begin.elapsed() }, before, after)
         })
     }
 
     fn questions(&self, class: Class) -> Series {
         class.take();
         let address = format!("{}:{}", self.hosts[3].ipv4(), class.udp_port());
-        let mut series = Series::default();
+        let mut series = Series { class, first: Times::default(), next: Times::default() };
         let standing = self.hosts[2].enter(|| socket(0));
         let _ = round_trip(&standing, &address);
         for _ in 0..QUESTIONS {
