@@ -4,7 +4,9 @@
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
-//! is. Control thread; `watch` has threads of its own that listen.
+//! is; between any two changes of ports and devices the other tasks of the control thread have their turn,
+//! so that the control socket answers and signals count while a thousand ports are made. Control thread;
+//! `watch` has threads of its own that listen.
 
 mod backing;
 mod devices;
@@ -18,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::task::{spawn_blocking, yield_now};
 
 use self::backing::{Backing, Carried};
 use self::devices::{Tuning, bridge_mac};
@@ -53,6 +56,18 @@ pub enum DummyMode {
     System,
     /// All, whatever their type.
     Override,
+}
+
+impl DummyMode {
+    /// The types of datapaths that are dummies.
+    pub const fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &[],
+            Self::On => &["dummy"],
+            Self::System => &["dummy", "system"],
+            Self::Override => &["dummy", "netdev", "system"],
+        }
+    }
 }
 
 /// What an engine is told once.
@@ -169,7 +184,7 @@ impl Engine {
     }
 
     /// Makes `config` true. The datapath is opened and closed as needed.
-    pub fn apply(&mut self, config: Config) -> &Outcome {
+    pub async fn apply(&mut self, config: Config) -> &Outcome {
         BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
         for (name, reason) in &carried.refused {
@@ -185,7 +200,7 @@ impl Engine {
         }
         self.tuning.forgive();
         if carried.backing != self.backing {
-            self.end(true);
+            self.end(true).await;
             self.backing = carried.backing;
             // What comes now is another switch, with nothing learned.
             self.reconciler = Reconciler::default();
@@ -195,17 +210,23 @@ impl Engine {
                 self.failure = None;
                 self.missing.clear();
             }
-            Some(_) if self.current.borrow().is_none() => self.open_or_note(),
+            Some(_) if self.current.borrow().is_none() => self.open_or_note().await,
+            Some(_) if self.wants_other_handlers() => {
+                // A datapath that is opened again keeps its flows.
+                tracing::info!(target: "dpif", "another number of handlers is wanted; they are started anew");
+                self.give_up().await;
+                self.open_or_note().await;
+            }
             Some(_) => {
                 self.make_devices();
-                self.hear();
+                self.hear().await;
                 // A device may be younger than the last announcement that was read.
                 self.look_up(|_| true);
                 if let Some(switch) = &*self.current.borrow() {
                     switch.set_bounds(&self.config.settings);
-                    switch.note_config(&self.config.to_toml());
+                    switch.note_config(&self.config);
                 }
-                self.reconcile_or_note();
+                self.reconcile_or_note().await;
             }
         }
         self.conclude();
@@ -213,12 +234,12 @@ impl Engine {
     }
 
     /// Looks into what [`Engine::changed`] told; `None` if it is of no concern here.
-    pub fn refresh(&mut self) -> Option<&Outcome> {
-        self.hear();
+    pub async fn refresh(&mut self) -> Option<&Outcome> {
+        self.hear().await;
         if !std::mem::take(&mut self.is_stale) {
             return None;
         }
-        self.reconcile_or_note();
+        self.reconcile_or_note().await;
         self.conclude();
         Some(&self.outcome)
     }
@@ -231,37 +252,42 @@ impl Engine {
     }
 
     /// What goes by the clock, once a second; `None` if nothing is different.
-    pub fn tick(&mut self) -> Option<&Outcome> {
-        self.look();
+    pub async fn tick(&mut self) -> Option<&Outcome> {
+        self.look().await;
         self.conclude().then_some(&self.outcome)
     }
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.
-    pub fn end(&mut self, cleanup: bool) {
-        self.close(cleanup);
+    pub async fn end(&mut self, cleanup: bool) {
+        self.close(cleanup).await;
         self.links_heard = None;
     }
 
-    fn close(&mut self, destroy: bool) {
+    /// Ends the switch on a thread of its own: threads are waited for, and the kernel takes its time to
+    /// remove a thousand ports.
+    async fn close(&mut self, destroy: bool) {
         self.ports_heard = None;
         let Some(switch) = self.current.borrow_mut().take() else {
             return;
         };
-        let datapath = switch.datapath.clone();
-        drop(switch);
-        if destroy && let Err(error) = datapath.destroy() {
-            tracing::warn!(target: "dpif", "{error}");
-        }
+        let ended = spawn_blocking(move || {
+            let datapath = switch.datapath.clone();
+            drop(switch);
+            if destroy && let Err(error) = datapath.destroy() {
+                tracing::warn!(target: "dpif", "{error}");
+            }
+        });
+        let _ = ended.await;
     }
 
-    fn open_or_note(&mut self) {
-        if let Err(error) = self.open() {
-            self.note_failure(error);
+    async fn open_or_note(&mut self) {
+        if let Err(error) = self.open().await {
+            self.note_failure(error).await;
         }
     }
 
     /// Opens the datapath, makes the configuration true and begins to serve.
-    fn open(&mut self) -> Result<(), DpError> {
+    async fn open(&mut self) -> Result<(), DpError> {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
@@ -276,9 +302,10 @@ impl Engine {
         self.reconciler.forget_ports();
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
         let mut changes = Vec::new();
-        let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*datapath, &self.links, &mut changes)?;
-        switch.note_config(&self.config.to_toml());
+        let applied =
+            self.reconciler.apply_in_turns(&self.config, &*datapath, &self.links, &mut changes);
+        let (snapshot, report) = applied.await?;
+        switch.note_config(&self.config);
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
@@ -286,7 +313,7 @@ impl Engine {
                 Err(error) => tracing::error!(target: "record", "{}: {error}", path.display()),
             }
         }
-        let adopted = switch.start(snapshot)?;
+        let adopted = switch.start(snapshot).await?;
         if adopted.kept + adopted.modified + adopted.deleted > 0 {
             tracing::info!(
                 target: "ofproto_dpif_upcall",
@@ -298,38 +325,45 @@ impl Engine {
         *self.current.borrow_mut() = Some(switch);
         // Devices that were made with the datapath are announced later.
         self.look_up(|_| true);
-        self.note_report(report);
+        self.note_report(report).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");
         }
         Ok(())
     }
 
-    fn reconcile_or_note(&mut self) {
-        if let Err(error) = self.reconcile() {
-            self.note_failure(error);
+    async fn reconcile_or_note(&mut self) {
+        if let Err(error) = self.reconcile().await {
+            self.note_failure(error).await;
         }
     }
 
-    fn reconcile(&mut self) -> Result<(), DpError> {
-        let current = self.current.clone();
-        let current = current.borrow();
-        let Some(switch) = &*current else {
+    async fn reconcile(&mut self) -> Result<(), DpError> {
+        let Some(datapath) = self.datapath() else {
             return Ok(());
         };
         let mut changes = Vec::new();
-        let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*switch.datapath, &self.links, &mut changes)?;
-        switch.configure(snapshot, changes);
-        self.note_report(report);
+        let applied =
+            self.reconciler.apply_in_turns(&self.config, &*datapath, &self.links, &mut changes);
+        let (snapshot, report) = applied.await?;
+        if let Some(switch) = &*self.current.borrow() {
+            switch.configure(snapshot, changes);
+        }
+        yield_now().await;
+        self.note_report(report).await;
         if self.failure.take().is_some() {
-            tracing::info!(target: "dpif", "datapath {} is in order again", switch.datapath.name());
+            tracing::info!(target: "dpif", "datapath {} is in order again", datapath.name());
         }
         Ok(())
     }
 
+    /// The datapath of the switch, if there is one.
+    fn datapath(&self) -> Option<Arc<dyn Datapath>> {
+        self.current.borrow().as_ref().map(|switch| switch.datapath.clone())
+    }
+
     /// Logs what came and went, and brings devices to what they shall be.
-    fn note_report(&mut self, report: Report) {
+    async fn note_report(&mut self, report: Report) {
         for name in &report.purged {
             tracing::info!(target: "bridge", "removed port {name}, which is in no bridge");
         }
@@ -358,7 +392,7 @@ impl Engine {
             self.look_up(|name| added.contains(name));
         }
         let (config, missing) = (&self.config, &self.missing);
-        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links);
+        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links).await;
     }
 
     /// Says what came of it; true if that is not what came of it before.
@@ -433,7 +467,7 @@ impl Engine {
     }
 
     /// Takes in what was announced.
-    fn hear(&mut self) {
+    async fn hear(&mut self) {
         let events = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
         let is_lost = events.iter().any(|event| matches!(event, LinkEvent::Overrun));
         for event in events {
@@ -444,9 +478,12 @@ impl Engine {
             self.list_links();
         }
         let events = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
-        if let Some(switch) = &*self.current.borrow() {
-            for event in &events {
-                self.is_stale |= self.reconciler.note_event(event, &*switch.datapath);
+        let Some(datapath) = self.datapath() else { return };
+        for event in &events {
+            if self.reconciler.note_event(event, &*datapath) {
+                self.is_stale = true;
+                // It asked the kernel.
+                yield_now().await;
             }
         }
     }
@@ -518,12 +555,12 @@ impl Engine {
         }
     }
 
-    fn look(&mut self) {
+    async fn look(&mut self) {
         if self.config.bridges.is_empty() {
             return;
         }
         if self.current.borrow().is_none() {
-            self.open_or_note();
+            self.open_or_note().await;
             return;
         }
         let gone = {
@@ -539,17 +576,17 @@ impl Engine {
             })
         };
         if let Some(error) = gone {
-            self.note_failure(error);
+            self.note_failure(error).await;
             return;
         }
         if self.current.borrow().as_ref().is_some_and(Switch::handler_ended) {
             tracing::error!(
                 target: "dpif", "an upcall socket ended; the datapath is opened again"
             );
-            self.give_up();
+            self.give_up().await;
             return;
         }
-        self.follow_cpus();
+        self.follow_cpus().await;
         let is_deaf = |ended: Option<bool>| ended.unwrap_or(true);
         if is_deaf(self.links_heard.as_ref().map(Feed::has_ended)) {
             self.list_links();
@@ -558,16 +595,25 @@ impl Engine {
             self.reconciler.forget_ports();
             self.is_stale = true;
         }
-        self.hear();
+        self.hear().await;
         // What was refused may be possible now; what is missing is cheap to try.
         if std::mem::take(&mut self.is_stale) {
-            self.reconcile_or_note();
+            self.reconcile_or_note().await;
         }
+    }
+
+    /// Whether `n-handler-threads` asks for another number of handlers than there are.
+    fn wants_other_handlers(&self) -> bool {
+        let wanted = self.config.settings.n_handler_threads;
+        let current = self.current.borrow();
+        current
+            .as_ref()
+            .is_some_and(|switch| switch.datapath.handlers_wanted(wanted).max(1) != switch.handlers)
     }
 
     /// Directs upcalls anew when CPUs came or went; with another number of them the datapath is
     /// opened again, which costs its flows nothing.
-    fn follow_cpus(&mut self) {
+    async fn follow_cpus(&mut self) {
         let now = cpus();
         if now == self.cpus {
             return;
@@ -580,29 +626,28 @@ impl Engine {
         match refreshed {
             Some(Ok(true)) => {
                 tracing::info!(target: "dpif", "the CPUs changed; the handlers are started anew");
-                self.give_up();
+                self.give_up().await;
             }
-            Some(Err(error)) => self.note_failure(error),
+            Some(Err(error)) => self.note_failure(error).await,
             Some(Ok(false)) | None => {}
         }
     }
 
     /// Logs a failure once; if the datapath is gone, gives it up until it can be opened again.
-    fn note_failure(&mut self, error: DpError) {
+    async fn note_failure(&mut self, error: DpError) {
         if self.failure.as_ref() != Some(&error) {
             tracing::error!(target: "dpif", "{}", failure_text(&error));
         }
         let is_gone = error.is_gone();
         self.failure = Some(error);
         if is_gone {
-            self.give_up();
+            self.give_up().await;
         }
     }
 
     /// Lets go of the datapath; the next tick opens it again.
-    fn give_up(&mut self) {
-        self.ports_heard = None;
-        drop(self.current.borrow_mut().take());
+    async fn give_up(&mut self) {
+        self.close(false).await;
     }
 }
 

@@ -6,12 +6,17 @@
 //! numbers, forwarding databases and counters of what stays are kept; a datapath port number is
 //! not given to another device as long as there are unused ones, so that no stale flow meets a new
 //! port; the kernel is asked about what changes only: its ports are listed once, and from then on
-//! known from its events and from what is done here. Control thread.
+//! known from its events and from what is done here; after each change other tasks have their turn. Control
+//! thread.
 
 mod ofports;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::yield_now;
 
 use self::ofports::OfPorts;
 use super::config::{BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig};
@@ -98,12 +103,35 @@ struct Wanted<'a> {
 type WantedPorts<'a> = BTreeMap<&'a str, Wanted<'a>>;
 
 impl Reconciler {
+    /// [`Reconciler::apply_in_turns`] for a thread that has nothing else to do.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply(
+        &mut self,
+        config: &Config,
+        datapath: &dyn Datapath,
+        links: &LinkTable,
+        changes: &mut Vec<Dep>,
+    ) -> Result<(Snapshot, Report), DpError> {
+        let mut applied = pin!(self.apply_in_turns(config, datapath, links, changes));
+        loop {
+            // It waits for nothing but its next turn.
+            if let Poll::Ready(done) =
+                applied.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
+                return done;
+            }
+        }
+    }
+
     /// Makes the datapath's ports those of `config` and tells the outcome, with the snapshot that
-    /// describes it. Changes in forwarding databases are appended to `changes`.
+    /// describes it. Changes in forwarding databases are appended to `changes`. Other tasks of the
+    /// thread have their turn after each port; this one must be waited for to its end.
     ///
     /// # Errors
     /// When the datapath cannot be asked, or is gone; what was done until then stays.
-    pub fn apply(
+    pub async fn apply_in_turns(
         &mut self,
         config: &Config,
         datapath: &dyn Datapath,
@@ -112,19 +140,14 @@ impl Reconciler {
     ) -> Result<(Snapshot, Report), DpError> {
         let mut report = Report::default();
         let wanted = self.wanted(config, &mut report);
-        let done = self.list(datapath).and_then(|()| {
-            self.remove_unwanted(datapath, &wanted, &mut report)?;
-            self.add_missing(datapath, &wanted, links, &mut report)
-        });
-        if let Err(error) = done {
+        if let Err(error) = self.change_ports(datapath, &wanted, links, &mut report).await {
             self.actual = None;
             return Err(error);
         }
-        let is_ours = |name: &String| {
-            let built = self.bridges.values().filter_map(|state| state.built.as_ref());
-            built.flat_map(|bridge| &bridge.ports).any(|port| port.name == *name)
-        };
-        report.purged.retain(|name| !is_ours(name));
+        let built = self.bridges.values().filter_map(|state| state.built.as_ref());
+        let ours = built.flat_map(|bridge| &bridge.ports).map(|port| port.name.as_str());
+        let ours: HashSet<&str> = ours.collect();
+        report.purged.retain(|name| !ours.contains(name.as_str()));
         self.bridges.retain(|name, state| {
             let is_kept = config.bridges.contains_key(name);
             for port in state.built.iter().filter(|_| !is_kept).flat_map(|built| &built.ports) {
@@ -241,7 +264,19 @@ impl Reconciler {
         Ok(())
     }
 
-    fn remove_unwanted(
+    async fn change_ports(
+        &mut self,
+        datapath: &dyn Datapath,
+        wanted: &WantedPorts<'_>,
+        links: &LinkTable,
+        report: &mut Report,
+    ) -> Result<(), DpError> {
+        self.list(datapath)?;
+        self.remove_unwanted(datapath, wanted, report).await?;
+        self.add_missing(datapath, wanted, links, report).await
+    }
+
+    async fn remove_unwanted(
         &mut self,
         datapath: &dyn Datapath,
         wanted: &WantedPorts<'_>,
@@ -272,11 +307,12 @@ impl Reconciler {
                 Err(error) if error.is_gone() => return Err(error),
                 Err(error) => tracing::warn!(target: "bridge", "{error}"),
             }
+            yield_now().await;
         }
         Ok(())
     }
 
-    fn add_missing(
+    async fn add_missing(
         &mut self,
         datapath: &dyn Datapath,
         wanted: &WantedPorts<'_>,
@@ -310,6 +346,7 @@ impl Reconciler {
                     miss(format!("could not add network device {name} to ofproto ({why})"));
                 }
             }
+            yield_now().await;
         }
         Ok(())
     }

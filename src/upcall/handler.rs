@@ -187,8 +187,8 @@ impl Handler {
             Err(RecvError::Overrun) => {
                 self.udpif.counters.overruns.fetch_add(1, Ordering::Relaxed);
                 vlog::limited!(WARN, target: "ofproto_dpif_upcall", &OVERFLOW_RL,
-                    "overflow of an upcall socket (ENOBUFS): the kernel lost packets of new flows; \
-                     upcall/ports shows the port that opens the most");
+                    "lost packet on handler: its socket was full (ENOBUFS), the kernel lost packets of new \
+                     flows; upcall/ports shows the port that opens the most");
                 Ok(0)
             }
             Err(RecvError::Io(libc::EINTR | libc::EAGAIN)) => Ok(0),

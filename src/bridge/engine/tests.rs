@@ -1,6 +1,9 @@
 //! The engine over a fake kernel.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::bridge::config::from_toml;
@@ -8,14 +11,55 @@ use crate::datapath::PortKind;
 use crate::datapath::fake::FakeKernel;
 use crate::ofproto::OfPort;
 
+/// An engine with a thread of its own.
+struct Driven {
+    engine: Engine,
+    runtime: Runtime,
+}
+
+impl Deref for Driven {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for Driven {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+impl Driven {
+    fn apply(&mut self, config: Config) -> &Outcome {
+        self.runtime.block_on(self.engine.apply(config))
+    }
+
+    fn refresh(&mut self) -> Option<&Outcome> {
+        self.runtime.block_on(self.engine.refresh())
+    }
+
+    fn tick(&mut self) -> Option<&Outcome> {
+        self.runtime.block_on(self.engine.tick())
+    }
+
+    fn end(&mut self, cleanup: bool) {
+        self.runtime.block_on(self.engine.end(cleanup));
+    }
+}
+
 /// An engine whose datapaths and devices are a fake kernel's.
-fn engine(kernel: &FakeKernel) -> Engine {
+fn engine(kernel: &FakeKernel) -> Driven {
     let kernel = kernel.clone();
     let opener = move |_: &Backing| {
         let datapath = kernel.open(DATAPATH, true)?;
         Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(kernel.clone()) as _))
     };
-    Engine::with_opener(EngineOptions::default(), Box::new(opener))
+    Driven {
+        engine: Engine::with_opener(EngineOptions::default(), Box::new(opener)),
+        runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+    }
 }
 
 fn config(toml: &str) -> Config {
@@ -29,14 +73,14 @@ fn interface<'a>(outcome: &'a Outcome, bridge: &str, name: &str) -> Option<&'a I
 }
 
 /// Refreshes until `done`; a minute is long enough for any machine.
-fn until(engine: &mut Engine, what: &str, done: impl Fn(&Outcome) -> bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+fn until(driven: &mut Driven, what: &str, done: impl Fn(&Outcome) -> bool) {
+    let Driven { engine, runtime } = driven;
     let patience = Duration::from_secs(60);
     let result = runtime.block_on(async {
         let reached = async {
             while !done(engine.outcome()) {
                 engine.changed().await;
-                let _ = engine.refresh();
+                let _ = engine.refresh().await;
             }
         };
         tokio::time::timeout(patience, reached).await
@@ -125,10 +169,9 @@ fn a_state_that_changed_is_told() {
     kernel.change_device("a", |device| device.carrier = false);
     engine.apply(config("[bridge.br0.port.a]\n"));
     kernel.change_device("a", |device| (device.up, device.carrier) = (true, true));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut told = false;
     while engine.link("a").is_none_or(|link| !link.running) {
-        runtime.block_on(engine.changed());
+        engine.runtime.block_on(engine.engine.changed());
         told |= engine.refresh().is_some();
     }
     assert!(told);
@@ -206,4 +249,51 @@ fn ports_of_an_earlier_run_are_taken_over() {
     let outcome = engine.apply(config);
     let b = interface(outcome, "br0", "b").cloned().unwrap().unwrap();
     assert_eq!(b.ofport, OfPort(8), "after the highest that is known");
+}
+
+// What answers the control socket is another task of the same thread.
+#[test]
+fn others_have_their_turn_between_any_two_ports() {
+    const PORTS: usize = 300;
+    let kernel = FakeKernel::new();
+    let names: Vec<String> = (0..PORTS).map(|n| format!("p{n}")).collect();
+    for name in &names {
+        kernel.add_device(name);
+    }
+    let with = |mtu: u32| {
+        let mut toml = "[bridge.br0]\n".to_owned();
+        for name in &names {
+            toml += &format!("[bridge.br0.port.{name}]\nmtu-request = {mtu}\n");
+        }
+        config(&toml)
+    };
+    let Driven { mut engine, runtime } = engine(&kernel);
+    let mut seen = Vec::new();
+    for (what, wanted) in [
+        ("first ports", with(1400)),
+        ("other sizes", with(1300)),
+        ("ports that go", config("[bridge.br0]\n")),
+        ("ports that come", with(1300)),
+    ] {
+        let done = std::cell::Cell::new(false);
+        let apply = async {
+            engine.apply(wanted).await;
+            done.set(true);
+        };
+        let other = async {
+            let mut states = BTreeSet::new();
+            while !done.get() {
+                let datapath = kernel.open(DATAPATH, false);
+                let ports = datapath.map_or(0, |datapath| datapath.ports().unwrap().len());
+                let links = kernel.links().unwrap();
+                states.insert((ports, links.iter().filter(|link| link.mtu == 1300).count()));
+                yield_now().await;
+            }
+            states.len()
+        };
+        let ((), states) = runtime.block_on(async { tokio::join!(apply, other) });
+        seen.push((what, states));
+    }
+    // `join!` lets now one, now the other go first, so that of two ports one may be missed.
+    assert!(seen.iter().all(|(_, states)| *states >= PORTS / 2), "{seen:?}");
 }
