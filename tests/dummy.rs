@@ -254,8 +254,22 @@ fn datapaths_are_made_by_hand_beside_that_of_the_bridges() {
             "flow-dump from the main thread:\nrecirc_id(0),{key}, packets:0, bytes:0, used:never, actions:2\n"
         )
     );
-    // Without a header of Ethernet, but not without a port.
-    daemon.told("dpctl/add-flow", &["dummy@br0", "in_port(2),eth_type(0x0800),ipv4(frag=no)", "3"]);
+    // Without addresses of Ethernet, with a packet type, but not without a port; as 3.1.0 shows them.
+    let (bare, typed) = ("in_port(2),eth_type(0x0800)", "in_port(3),packet_type(ns=0,id=0)");
+    daemon.told("dpctl/add-flow", &["dummy@br0", &format!("{bare},ipv4(frag=no)"), "3"]);
+    let key = format!("{typed},eth(),eth_type(0x0800),ipv4(frag=no)");
+    daemon.told("dpctl/add-flow", &["dummy@br0", &key, "4"]);
+    let flows = daemon.told("dpctl/dump-flows", &["dummy@br0"]);
+    let never = "packets:0, bytes:0, used:never";
+    for line in [
+        format!("recirc_id(0),{bare},ipv4(frag=no), {never}, actions:3\n"),
+        format!("recirc_id(0),{typed},eth_type(0x0800),ipv4(frag=no), {never}, actions:4\n"),
+    ] {
+        assert!(flows.contains(&line), "{line}{flows}");
+    }
+    let error =
+        refused("dpctl/add-flow", &["dummy@br0", "in_port(4),packet_type(ns=1,id=0x800)", "3"]);
+    assert_eq!(error, "ovs-vswitchd: updating flow table (Invalid argument)\n");
     let error = refused("dpctl/add-flow", &["dummy@br0", "eth(),eth_type(0x0800),ipv4()", "3"]);
     assert_eq!(error, "ovs-vswitchd: updating flow table (Invalid argument)\n");
     assert!(daemon.log().contains("flow: in_port is not an exact match"));

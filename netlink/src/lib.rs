@@ -60,3 +60,4 @@ pub use error::{Error, RecvError};
 pub use family::Families;
 pub use ring::RecvRing;
 pub use socket::Socket;
+pub use sys::give_memory_back;

@@ -21,7 +21,7 @@ use crate::flow::EthAddr;
 use crate::l2::fdb::FdbConfig;
 use crate::ovsdb::replica::{Replica, Row};
 use crate::ovsdb::schema::Table;
-use crate::ovsdb::value::Uuid;
+use crate::ovsdb::value::{Atom, Uuid};
 use crate::snapshot::{PriorityTags, QinqType, VlanMode};
 
 /// What the rows are judged by, beside themselves.
@@ -109,6 +109,13 @@ impl<'a> Reading<'a> {
         let ignored = ignored_settings(root);
         if !ignored.is_empty() {
             self.warn(format!("other_config without effect here: {}", ignored.join(", ")));
+        }
+        for (kind, row) in root.pairs("datapaths") {
+            let (Some(kind), Atom::Uuid(row)) = (kind.as_str(), row) else { continue };
+            let row = self.replica.row(Table::Datapath, row);
+            if row.is_some_and(|row| row.pairs("ct_zones").next().is_some()) {
+                self.warn(format!("datapath {kind}: columns without effect here: ct_zones"));
+            }
         }
         let mut bridges: BTreeMap<&str, &Row> = BTreeMap::new();
         for row in self.rows(Table::Bridge, root, "bridges") {

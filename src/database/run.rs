@@ -374,6 +374,7 @@ impl Mode {
 
     async fn on_outcome(&mut self, id: TxnId, error: Option<TxnError>) {
         self.in_flight.remove(&id);
+        self.status.settled();
         match error {
             None => {
                 if self.configured.is_some() {

@@ -33,6 +33,9 @@ pub struct Status {
     dummy: DummyMode,
     /// What the rows of interfaces were told last, and whether they were of a bond.
     told: BTreeMap<Uuid, (Told, bool)>,
+    /// Rows of interfaces that the transaction under way writes: what changes in them next is what
+    /// they were told.
+    written: BTreeSet<Uuid>,
     /// By ifindex and name: a renamed or replaced device is asked anew.
     drivers: BTreeMap<(u32, String), Drive>,
     /// The ports' columns were written since the connection came.
@@ -120,20 +123,44 @@ pub struct PatchStats {
 impl Status {
     /// Nothing was told yet.
     pub fn new(dummy: DummyMode) -> Self {
-        Self { dummy, told: BTreeMap::new(), drivers: BTreeMap::new(), ports_told: false }
+        Self {
+            dummy,
+            told: BTreeMap::new(),
+            written: BTreeSet::new(),
+            drivers: BTreeMap::new(),
+            ports_told: false,
+        }
     }
 
     /// It is not known any more what the rows hold: after a lost connection, a refused transaction.
     pub fn forget(&mut self) {
         self.told.clear();
+        self.written.clear();
         self.ports_told = false;
+    }
+
+    /// The transaction under way has ended; its changes, if it made any, have come before.
+    pub fn settled(&mut self) {
+        self.written.clear();
     }
 
     /// Rows were changed, by us or by others.
     pub fn touched(&mut self, changes: &Changes) {
         for ((table, uuid), change) in &changes.touched {
             match table {
-                Table::Interface => drop(self.told.remove(uuid)),
+                Table::Interface => {
+                    let is_told = match change {
+                        // Counters are not among what is told here.
+                        Change::Modified(columns) => {
+                            columns.iter().all(|column| *column == "statistics")
+                                || self.written.remove(uuid)
+                        }
+                        Change::Inserted | Change::Deleted => false,
+                    };
+                    if !is_told {
+                        self.told.remove(uuid);
+                    }
+                }
                 Table::Port if *change == Change::Inserted => self.ports_told = false,
                 _ => {}
             }
@@ -184,11 +211,12 @@ impl Status {
                 }
             };
             self.write_interface(&told, is_bonded, uuid, txn);
+            self.written.insert(*uuid);
             self.told.insert(*uuid, (told, is_bonded));
         }
         let rows = &facts.rows.interfaces;
         if self.told.len() > rows.len() {
-            let known: std::collections::BTreeSet<&Uuid> = rows.values().collect();
+            let known: BTreeSet<&Uuid> = rows.values().collect();
             self.told.retain(|uuid, _| known.contains(uuid));
         }
         if self.drivers.len() > 2 * rows.len() + 16 {

@@ -14,7 +14,7 @@ pub mod by_hand;
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
+    collections::HashMap,
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
@@ -41,6 +41,8 @@ use crate::{
 /// First number of a port whose name begins with `br`, so that numbers of tests stay readable.
 const BRIDGES_FROM: u32 = 100;
 const PORT_MAX: u32 = 0xfffe;
+/// Name space of packet types without an Ethernet header, which are then Ethernet types.
+const BY_ETHERTYPE: u32 = 1 << 16;
 
 /// The dummies of this process.
 pub fn kernel() -> &'static FakeKernel {
@@ -72,8 +74,22 @@ pub struct DummyDatapath {
     type_name: String,
     /// Whether no bridge is on it: its ports have the numbers that they are given.
     is_by_hand: bool,
-    /// Flows that were not put by a handler; their masks say nothing of the packet type.
-    flows_by_hand: Mutex<HashSet<[u8; 16]>>,
+    /// Flows that were not put by a handler.
+    flows_by_hand: Mutex<HashMap<[u8; 16], Said>>,
+}
+
+/// What a flow says of what is not told apart here: every packet has an Ethernet header.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// Its mask is exact in the packet type.
+    packet_type: bool,
+    /// Its key has Ethernet addresses.
+    ethernet: bool,
+}
+
+impl Said {
+    /// As handlers put flows.
+    const ALL: Self = Self { packet_type: true, ethernet: true };
 }
 
 impl DummyDatapath {
@@ -95,14 +111,14 @@ impl DummyDatapath {
         Ok(named.filter(fits).or_else(|| (1..=PORT_MAX).find(fits)).map(OdpPort))
     }
 
-    fn flows_by_hand(&self) -> MutexGuard<'_, HashSet<[u8; 16]>> {
+    fn flows_by_hand(&self) -> MutexGuard<'_, HashMap<[u8; 16], Said>> {
         self.flows_by_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shown<'a>(&'a self, each: &'a mut dyn FnMut(&FlowMsg<'_>)) -> impl FnMut(&FlowMsg<'_>) + 'a {
         move |flow| {
-            let is_by_hand = flow.ufid.is_some_and(|ufid| self.flows_by_hand().contains(&ufid));
-            show(flow, !is_by_hand, each);
+            let said = flow.ufid.and_then(|ufid| self.flows_by_hand().get(&ufid).copied());
+            show(flow, said.unwrap_or(Said::ALL), each);
         }
     }
 }
@@ -242,16 +258,18 @@ impl DummyDatapath {
     fn flow_op(&self, op: &FlowOp<'_>) -> FlowResult {
         match *op {
             FlowOp::Put { ufid, key, mask, actions } => {
-                let key = key_in_user_space(key, mask, "create")?;
-                let result = self.one_op(FlowOp::Put { ufid, key: &key, mask, actions });
+                let taken = Taken::new(key, mask, "create")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                let result = self.one_op(FlowOp::Put { ufid, key, mask, actions });
                 if let (Some(&ufid), Ok(_)) = (ufid, &result) {
-                    self.flows_by_hand().insert(ufid);
+                    self.flows_by_hand().insert(ufid, taken.said);
                 }
                 result
             }
             FlowOp::Modify { ufid, key, mask, actions } => {
-                let key = key_in_user_space(key, mask, "modify")?;
-                self.one_op(FlowOp::Modify { ufid, key: &key, mask, actions })
+                let taken = Taken::new(key, mask, "modify")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                self.one_op(FlowOp::Modify { ufid, key, mask, actions })
             }
             FlowOp::Del { ufid, .. } => {
                 if let Some(ufid) = ufid {
@@ -269,36 +287,60 @@ impl DummyDatapath {
     }
 }
 
-/// The key of a flow as a datapath in user space takes it: it wants to know the port, and does without
-/// an Ethernet header, where Linux has it the other way round.
-fn key_in_user_space<'a>(
-    key: &'a [u8],
-    mask: Option<&[u8]>,
-    doing: &str,
-) -> Result<Cow<'a, [u8]>, DpError> {
-    let has = |attrs, kind| Attrs::new(attrs).find_kind(kind).is_ok_and(|attr| attr.is_some());
-    if !has(mask.unwrap_or(key), uapi::OVS_KEY_ATTR_IN_PORT) {
-        tracing::error!(
-            target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
-        );
-        let doing = format!("{doing} flow");
-        return Err(DpError::new(DpErrorKind::Invalid, doing, libc::EINVAL));
-    }
-    if has(key, uapi::OVS_KEY_ATTR_ETHERNET) {
-        return Ok(Cow::Borrowed(key));
-    }
-    let mut with_ethernet = key.to_vec();
-    AttrWriter::new(&mut with_ethernet).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
-    Ok(Cow::Owned(with_ethernet))
+/// Key and mask of a flow as a datapath in user space takes them: it wants to know the port and knows
+/// packet types, and does without Ethernet addresses, where Linux has it the other way round.
+struct Taken {
+    key: Vec<u8>,
+    mask: Option<Vec<u8>>,
+    said: Said,
 }
 
-/// Shows a flow as a datapath in user space does, which speaks of packet types; `with_type` if
-/// the flow matches its own.
-fn show(flow: &FlowMsg<'_>, with_type: bool, each: &mut dyn FnMut(&FlowMsg<'_>)) {
+impl Taken {
+    fn new(key: &[u8], mask: Option<&[u8]>, doing: &str) -> Result<Self, DpError> {
+        let refused = || DpError::new(DpErrorKind::Invalid, format!("{doing} flow"), libc::EINVAL);
+        let find = |attrs, kind| Attrs::new(attrs).find_kind(kind).map_err(|_| refused());
+        let said_in = mask.unwrap_or(key);
+        if find(said_in, uapi::OVS_KEY_ATTR_IN_PORT)?.is_none() {
+            tracing::error!(
+                target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
+            );
+            return Err(refused());
+        }
+        // There are no packets of other types.
+        let packet_type = find(key, uapi::OVS_KEY_ATTR_PACKET_TYPE)?;
+        if packet_type.is_some_and(|attr| attr.u32() != Ok(0)) {
+            return Err(refused());
+        }
+        let said = Said {
+            packet_type: find(said_in, uapi::OVS_KEY_ATTR_PACKET_TYPE)?.is_some(),
+            ethernet: find(key, uapi::OVS_KEY_ATTR_ETHERNET)?.is_some(),
+        };
+        let without_type = |attrs| {
+            let mut kept = Vec::new();
+            let mut w = AttrWriter::new(&mut kept);
+            for attr in Attrs::new(attrs) {
+                let attr = attr?;
+                if attr.kind != uapi::OVS_KEY_ATTR_PACKET_TYPE {
+                    w.bytes(attr.kind, attr.value);
+                }
+            }
+            w.finish().map(|()| kept)
+        };
+        let mut kept = without_type(key).map_err(|_: AttrError| refused())?;
+        if !said.ethernet {
+            AttrWriter::new(&mut kept).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
+        }
+        let mask = mask.map(without_type).transpose().map_err(|_| refused())?;
+        Ok(Self { key: kept, mask, said })
+    }
+}
+
+/// Shows a flow as a datapath in user space does, which speaks of packet types.
+fn show(flow: &FlowMsg<'_>, said: Said, each: &mut dyn FnMut(&FlowMsg<'_>)) {
     let (mut key, mut mask) = (Vec::new(), Vec::new());
     match (flow.key, flow.mask) {
         (Some(from_key), Some(from_mask)) => {
-            if in_user_space(from_key, from_mask, with_type, &mut key, &mut mask).is_none() {
+            if in_user_space(from_key, from_mask, said, &mut key, &mut mask).is_none() {
                 return each(flow);
             }
             each(&FlowMsg { key: Some(&key), mask: Some(&mask), ..*flow });
@@ -312,7 +354,7 @@ fn show(flow: &FlowMsg<'_>, with_type: bool, each: &mut dyn FnMut(&FlowMsg<'_>))
 fn in_user_space(
     from_key: &[u8],
     from_mask: &[u8],
-    with_type: bool,
+    said: Said,
     key: &mut Vec<u8>,
     mask: &mut Vec<u8>,
 ) -> Option<()> {
@@ -321,7 +363,10 @@ fn in_user_space(
     let (mut flow, mut wc) = (Flow::ZERO, FlowWildcards::default());
     OdpKey(from_key).to_flow(limit, &mut flow).ok()?;
     mask_to_wildcards(from_mask, &flow, limit, &mut wc).ok()?;
-    wc.masks.packet_type = if with_type { u32::MAX } else { 0 }.into();
+    wc.masks.packet_type = if said.packet_type { u32::MAX } else { 0 }.into();
+    if !said.ethernet {
+        flow.packet_type = (BY_ETHERTYPE | u32::from(flow.dl_type.get())).into();
+    }
     let mut attrs = Vec::new();
     key_from_flow(&flow, &support, &mut attrs).ok()?;
     in_order(&attrs, key).ok()?;
@@ -365,6 +410,8 @@ fn in_order(attrs: &[u8], out: &mut Vec<u8>) -> Result<(), AttrError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::odp::{
         format::{Style, format_key},
@@ -427,7 +474,8 @@ mod tests {
             mask: Some(&installed.mask),
             actions: installed.actions.as_bytes(),
         };
-        dp.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
+        // As a handler does.
+        dp.fake.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
         let shown = |verbose| {
             let mut text = String::new();
             dp.flow_dump(DumpDetail::Full, &mut |flow| {
@@ -450,5 +498,38 @@ mod tests {
              ipv4(src=10.0.0.1/0.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6/0,tos=0/0,ttl=64/0,frag=no),\
              tcp(src=8/0,dst=9/0),tcp_flags(0/0)"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            key in proptest::collection::vec(any::<u8>(), 0..96),
+            mask in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..96)),
+        ) {
+            if let Ok(taken) = Taken::new(&key, mask.as_deref(), "create") {
+                for attrs in [Some(taken.key), taken.mask].into_iter().flatten() {
+                    prop_assert!(Attrs::new(&attrs).all(|attr| attr.is_ok()));
+                }
+            }
+        }
+
+        /// Among attributes that are well formed.
+        #[test]
+        fn what_is_taken_has_ethernet_and_no_type(kinds in proptest::collection::vec(0..40u16, 0..8)) {
+            let mut key = Vec::new();
+            let mut w = AttrWriter::new(&mut key);
+            kinds.iter().for_each(|&kind| w.u32(kind, 0));
+            w.finish().unwrap();
+            let has = |attrs: &[u8], kind| Attrs::new(attrs).find_kind(kind).unwrap().is_some();
+            let in_port = has(&key, uapi::OVS_KEY_ATTR_IN_PORT);
+            let result = Taken::new(&key, None, "modify");
+            prop_assert_eq!(result.is_ok(), in_port);
+            if let Ok(Taken { key: taken, said, .. }) = result {
+                prop_assert!(has(&taken, uapi::OVS_KEY_ATTR_ETHERNET));
+                prop_assert!(!has(&taken, uapi::OVS_KEY_ATTR_PACKET_TYPE));
+                prop_assert_eq!(said.packet_type, has(&key, uapi::OVS_KEY_ATTR_PACKET_TYPE));
+                prop_assert_eq!(said.ethernet, has(&key, uapi::OVS_KEY_ATTR_ETHERNET));
+            }
+        }
     }
 }

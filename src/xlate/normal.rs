@@ -33,6 +33,12 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
         return Err(DropReason::ReservedDestination);
     }
 
+    // What everybody is sent comes by each member, and comes back by another than it went: only the one
+    // that sends takes it, or addresses of this side would seem to be on the other.
+    if dl_dst.is_multicast() && in_bundle.ports.first() != Some(&ctx.in_port.ofp) {
+        return Err(DropReason::InactiveMember);
+    }
+
     let src = FdbKey { vlan: tags.vid(), mac: dl_src };
     let grat_arp = is_gratuitous_arp(ctx);
     ctx.effects.push(Effect::Learn { bridge: bridge.id, key: src, bundle: in_bundle.id, grat_arp });

@@ -386,8 +386,9 @@ fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
     // Out of the first bridge by a port that takes the outer tag off: the second bridge sees the inner one.
     let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
     let access = |n, vlan, peer| (n, VlanMode::Access, vlan, VlanSet::ALL, peer);
+    let native = |n, vlan, peer| (n, VlanMode::NativeUntagged, vlan, VlanSet::ALL, peer);
     let snapshot = Snapshot::new(vec![
-        Arc::new(bridge_of(0, "br0", &[trunk(1, None), access(2, 10, Some(3))])),
+        Arc::new(bridge_of(0, "br0", &[trunk(1, None), native(2, 10, Some(3))])),
         Arc::new(bridge_of(1, "br1", &[access(3, 10, Some(2)), trunk(4, None)])),
     ]);
     let (mut flow, _) =
@@ -398,6 +399,37 @@ fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
     translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
     assert_eq!(out.drop, Some(DropReason::TaggedOnAccess));
     assert_eq!(out.wc.masks.vlans[1].tci.get() & VLAN_VID_MASK, VLAN_VID_MASK);
+}
+
+/// One port of several interfaces: the first sends, and it alone takes what everybody is sent.
+#[test]
+fn a_bonds_first_interface_sends_and_takes_floods() {
+    let trunk = |n| (n, VlanMode::Trunk, 0, VlanSet::ALL, None);
+    let mut bridge = bridge_of(0, "br0", &[trunk(1), trunk(2), trunk(3)]);
+    let [one, mut bond, _]: [Bundle; 3] = bridge.bundles.to_vec().try_into().unwrap();
+    bond.ports = vec![OfPort(2), OfPort(3)];
+    bridge.ports[2].bundle = bond.id;
+    bridge.bundles = vec![one, bond].into();
+    let snapshot = Snapshot::new(vec![Arc::new(bridge)]);
+    let outputs = |port: u16, dst: &str| {
+        let text = format!("in_port={port},dl_src=02:00:00:00:00:01,dl_dst={dst}");
+        let (flow, _) = packet(&text);
+        let mut out = XlateOut::default();
+        translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+        let learns = out.effects.iter().any(|effect| matches!(effect, Effect::Learn { .. }));
+        let sent =
+            Actions::new(out.actions.as_bytes()).flatten().filter_map(|action| match action {
+                Action::Output(port) => Some(port),
+                _ => None,
+            });
+        (sent.collect::<Vec<u32>>(), out.drop, learns)
+    };
+    let (all, other) = ("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:09");
+    assert_eq!(outputs(1, all), (vec![2], None, true));
+    assert_eq!(outputs(2, all), (vec![1], None, true));
+    assert_eq!(outputs(3, all), (vec![], Some(DropReason::InactiveMember), false));
+    // Where the other side spreads what it sends, it comes by each.
+    assert_eq!(outputs(3, other), (vec![1], None, true));
 }
 
 #[test]

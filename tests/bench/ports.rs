@@ -56,7 +56,7 @@ fn print_cpu(print: &Print<'_>, who: Who, ports: u32, [first, second]: [f64; 2])
 
 /// One transaction that adds internal ports.
 fn add(site: &Deployment, first: u32, end: u32) {
-    let mut args = vec!["--timeout=300".to_owned()];
+    let mut args = vec!["--timeout=6000".to_owned()];
     for n in first..end {
         let name = format!("p{n}");
         args.extend(["--", "add-port", "br0", &name].map(String::from));

@@ -71,8 +71,8 @@ impl Deployment {
         run(&["ovsdb-tool", "create", &self.dir.join(name).to_string_lossy(), SCHEMA]);
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = in_dir(Path::new(program), &self.dir);
+    fn command(&self, program: &Path) -> Command {
+        let mut command = in_dir(program, &self.dir);
         command.envs(self.variables.iter().copied());
         command
     }
@@ -80,7 +80,7 @@ impl Deployment {
     /// Runs a tool that finds it by itself.
     pub fn tool(&self, argv: &[&str]) -> Said {
         let out = self
-            .command(argv[0])
+            .command(Path::new(argv[0]))
             .args(&argv[1..])
             .output()
             .unwrap_or_else(|e| panic!("cannot run {argv:?}: {e}"));
@@ -116,7 +116,7 @@ impl Deployment {
     /// Starts the server.
     pub fn start_server(&mut self) {
         let _ = std::fs::remove_file(self.dir.join("db.sock"));
-        let mut command = self.command("ovsdb-server");
+        let mut command = self.command(Path::new("ovsdb-server"));
         command.arg(self.dir.join("conf.db"));
         command.arg(format!("--remote=punix:{}/db.sock", self.dir.display()));
         command.args(["--pidfile", "--log-file", "-vconsole:off"]);
@@ -146,7 +146,7 @@ impl Deployment {
         let program = if stock { peers_daemon() } else { our_daemon() };
         for _ in 0..5 {
             let before = self.log().len();
-            let mut command = in_dir(&program, &self.dir);
+            let mut command = self.command(&program);
             command.args(["--log-file", "--pidfile", "-vconsole:off"]);
             let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
             command.stdout(Stdio::null()).stderr(errors);

@@ -87,10 +87,14 @@ fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
     table.number("tag", port.tag);
     if port.mode() != VlanMode::Access {
         table.list("trunks", &port.trunks);
-        table.list("cvlans", &port.cvlans);
     }
-    if port.vlan_mode == Some(VlanMode::Dot1qTunnel(QinqType::Dot1q)) {
-        table.text("qinq-ethtype", "802.1q");
+    if let Some(VlanMode::Dot1qTunnel(kind)) = port.vlan_mode {
+        table.list("cvlans", &port.cvlans);
+        let kind = match kind {
+            QinqType::Dot1ad => "802.1ad",
+            QinqType::Dot1q => "802.1q",
+        };
+        table.text("qinq-ethtype", kind);
     }
     if let Some(mode) = port.vlan_mode {
         table.text(

@@ -14,6 +14,7 @@ type Columns = Vec<(&'static str, Datum)>;
 struct Db {
     rows: Vec<(Table, Uuid, Columns)>,
     bridges: Vec<Uuid>,
+    datapaths: Vec<(&'static str, Uuid)>,
     other_config: Vec<(&'static str, &'static str)>,
     recorded: BTreeMap<Uuid, u16>,
     dummy: DummyMode,
@@ -60,6 +61,7 @@ impl Db {
     fn desire(&self) -> Desired {
         let root = vec![
             ("bridges", refs(&self.bridges)),
+            ("datapaths", Datum::map(self.datapaths.iter().copied())),
             ("other_config", Datum::map(self.other_config.iter().copied())),
         ];
         let root = (Table::OpenVSwitch, Uuid([1; 16]), root);
@@ -207,7 +209,11 @@ fn what_does_not_concern_us_is_said_once_and_left() {
         ..Db::default()
     };
     db.bridge("br0", &[], vec![("stp_enable", true.into()), ("mirrors", refs(&[Uuid([3; 16])]))]);
+    let zones = Datum::map([(5_i64, Uuid([4; 16]))]);
+    let datapath = db.add(Table::Datapath, vec![("ct_zones", zones)]);
+    db.datapaths.push(("system", datapath));
     let desired = db.desire();
+    assert!(says(&desired, "datapath system: columns without effect here: ct_zones"));
     assert!(says(&desired, "DPDK not supported in this copy of Open vSwitch."));
     let keys = "other_config without effect here: dpdk-init, hw-offload, n-revalidator-threads, \
                 pmd-cpu-mask";
