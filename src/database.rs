@@ -4,8 +4,10 @@
 //! `cur_cfg` follows `next_cfg` when the kernel has what is wanted, in the one transaction that tells
 //! the ports' numbers and errors as well. Control thread.
 //!
-//! [`desired`] reads the rows, [`status`] writes them, [`run`] is the loop around both.
+//! [`desired`] reads the rows, [`status`] writes them with what [`system_stats`] tells of the machine, [`run`] is the
+//! loop around them.
 
 pub mod desired;
 pub mod run;
 pub mod status;
+pub mod system_stats;

@@ -82,6 +82,28 @@ pub enum VlanMode {
     NativeTagged,
     /// A trunk whose native VLAN is untagged on the way out.
     NativeUntagged,
+    /// A customer's frames, whatever their tags, behind a tag of the provider's (802.1ad).
+    Dot1qTunnel(QinqType),
+}
+
+/// Ethernet type of the tag that a [`VlanMode::Dot1qTunnel`] puts on: `other_config:qinq-ethtype`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QinqType {
+    /// 0x88a8, as 802.1ad wants it.
+    #[default]
+    Dot1ad,
+    /// 0x8100.
+    Dot1q,
+}
+
+impl QinqType {
+    /// As on the wire.
+    pub fn tpid(self) -> u16 {
+        match self {
+            Self::Dot1ad => 0x88a8,
+            Self::Dot1q => 0x8100,
+        }
+    }
 }
 
 /// When a bundle sends an 802.1Q header of VLAN 0 that carries only a priority.
@@ -107,7 +129,7 @@ pub struct Bundle {
     pub vlan_mode: VlanMode,
     /// Access or native VLAN; 0 where there is none.
     pub vlan: u16,
-    /// VLANs that pass on a trunk.
+    /// VLANs that pass on a trunk; of a tunnel, the customer's that pass in it, 0 being none.
     pub trunks: VlanSet,
     /// Priority tags on the way out.
     pub priority_tags: PriorityTags,
@@ -118,13 +140,16 @@ pub struct Bundle {
 impl Bundle {
     /// Whether a trunk lets `vid` pass.
     pub fn trunks_vlan(&self, vid: u16) -> bool {
-        self.vlan_mode != VlanMode::Access && (self.trunks.contains(vid) || self.is_native(vid))
+        match self.vlan_mode {
+            VlanMode::Access | VlanMode::Dot1qTunnel(_) => false,
+            _ => self.trunks.contains(vid) || self.is_native(vid),
+        }
     }
 
-    /// Whether packets of `vid` may leave here.
+    /// Whether packets of `vid` may leave here, as far as that VLAN alone decides.
     pub fn includes_vlan(&self, vid: u16) -> bool {
         match self.vlan_mode {
-            VlanMode::Access => self.vlan == vid,
+            VlanMode::Access | VlanMode::Dot1qTunnel(_) => self.vlan == vid,
             _ => self.trunks_vlan(vid),
         }
     }
@@ -433,7 +458,7 @@ fn bridge_changes(old: &Bridge, new: &Bridge, changes: &mut Vec<Dep>) {
     let mut flooded = VlanSet::EMPTY;
     let mut all_flooded = false;
     let mut touch = |bundle: &Bundle| match bundle.vlan_mode {
-        VlanMode::Access => flooded.insert(bundle.vlan),
+        VlanMode::Access | VlanMode::Dot1qTunnel(_) => flooded.insert(bundle.vlan),
         _ => all_flooded = true,
     };
     for bundle in &old.bundles {

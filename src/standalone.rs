@@ -13,10 +13,16 @@
 //! tag = 10                          # access port of VLAN 10
 //!
 //! [bridge.br0.port.veth1]
-//! vlan-mode = "native-untagged"     # access, trunk, native-tagged, native-untagged
+//! vlan-mode = "native-untagged"     # access, trunk, native-tagged, native-untagged, dot1q-tunnel
 //! tag = 10
 //! trunks = [10, 20]
 //! ofport = 5
+//!
+//! [bridge.br0.port.veth2]
+//! vlan-mode = "dot1q-tunnel"        # a customer's frames, tagged or not, in VLAN 30
+//! tag = 30
+//! cvlans = [1, 2]                   # the customer's VLANs that pass, 0 for none; all if left out
+//! qinq-ethtype = "802.1ad"          # or "802.1q"
 //!
 //! [bridge.br0.port.host0]
 //! type = "internal"                 # system, internal, patch; with --enable-dummy also dummy
@@ -49,7 +55,7 @@ use crate::bridge::config::{
 use crate::flow::EthAddr;
 use crate::l2::fdb::FdbConfig;
 use crate::limits::CONFIG_FILE_MAX;
-use crate::snapshot::{PriorityTags, VlanMode};
+use crate::snapshot::{PriorityTags, QinqType, VlanMode};
 
 /// Why a file was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -166,6 +172,9 @@ struct PortTable {
     tag: Option<Spanned<i64>>,
     #[serde(default)]
     trunks: Vec<Spanned<i64>>,
+    #[serde(default)]
+    cvlans: Vec<Spanned<i64>>,
+    qinq_ethtype: Option<Spanned<String>>,
     vlan_mode: Option<Spanned<String>>,
     priority_tags: Option<Spanned<String>>,
     ofport: Option<Spanned<i64>>,
@@ -222,7 +231,7 @@ fn check(file: File) -> Result<Config, Complaint> {
         let bridge = check_bridge(&table, ports)?;
         bridges.insert(name.into_inner(), bridge);
     }
-    Ok(Config { bridges, settings })
+    Ok(Config { bridges, settings, ..Config::default() })
 }
 
 fn owner(
@@ -316,9 +325,14 @@ fn check_interface(table: &PortTable) -> Result<InterfaceConfig, Complaint> {
 fn check_port(name: &str, table: &PortTable) -> Result<PortConfig, Complaint> {
     let trunks: Result<Vec<u16>, Complaint> =
         table.trunks.iter().map(|vid| in_range(vid, "trunks", 0, 4095)).collect();
+    let cvlans: Result<Vec<u16>, Complaint> =
+        table.cvlans.iter().map(|vid| in_range(vid, "cvlans", 0, 4095)).collect();
+    let types = [("802.1ad", QinqType::Dot1ad), ("802.1q", QinqType::Dot1q)];
+    let qinq = one_of(&table.qinq_ethtype, "qinq-ethtype", &types)?;
     let config = PortConfig {
         tag: number(&table.tag, "tag", 0, 4095)?,
         trunks: trunks?,
+        cvlans: cvlans?,
         vlan_mode: one_of(
             &table.vlan_mode,
             "vlan-mode",
@@ -327,6 +341,7 @@ fn check_port(name: &str, table: &PortTable) -> Result<PortConfig, Complaint> {
                 ("trunk", VlanMode::Trunk),
                 ("native-tagged", VlanMode::NativeTagged),
                 ("native-untagged", VlanMode::NativeUntagged),
+                ("dot1q-tunnel", VlanMode::Dot1qTunnel(qinq.unwrap_or_default())),
             ],
         )?,
         priority_tags: one_of(
@@ -345,6 +360,15 @@ fn check_port(name: &str, table: &PortTable) -> Result<PortConfig, Complaint> {
         && let Some(first) = table.trunks.first()
     {
         return Err(complain(first, "an access port has no trunks; remove them or the mode"));
+    }
+    if !matches!(config.vlan_mode, Some(VlanMode::Dot1qTunnel(_))) {
+        let needs = "is of a port with vlan-mode = \"dot1q-tunnel\"";
+        if let Some(first) = table.cvlans.first() {
+            return Err(complain(first, format!("cvlans {needs}")));
+        }
+        if let Some(kind) = &table.qinq_ethtype {
+            return Err(complain(kind, format!("qinq-ethtype {needs}")));
+        }
     }
     Ok(config)
 }

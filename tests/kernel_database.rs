@@ -12,6 +12,7 @@ use std::time::Duration;
 use kernel::deployment::{Deployment, Whose};
 use kernel::netns::Host;
 use kernel::ping::{Ping, ping};
+use kernel::process::our_daemon;
 use kernel::{attempt, enter, run, wait_for};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -64,6 +65,9 @@ const STEPS: &[&str] = &[
     "add-port br0 self -- set interface self type=patch options:peer=self",
     "add-port br0 dpdk0 -- set interface dpdk0 type=dpdk",
     "add-port br0 ovs-system",
+    "add-port br0 a-name-of-sixteen",
+    "add-port br0 an-internal-name -- set interface an-internal-name type=internal",
+    "add-port br0 a/b -- set interface a/b type=internal",
     "set bridge br1 fail_mode=secure other-config:datapath-id=0000000000000123",
     "get bridge br1 datapath_id",
     "set bridge br0 other-config:hwaddr=aa:bb:cc:dd:ee:02",
@@ -77,6 +81,7 @@ const STEPS: &[&str] = &[
     "get interface veth0 error",
     "del-port dum0",
     "del-br br1 -- del-port p0",
+    "del-port a-name-of-sixteen -- del-port an-internal-name -- del-port a/b",
     "del-port nosuch -- del-port weird -- del-port npeer -- del-port self -- del-port dpdk0",
     "set port veth0 trunks=1,2 vlan_mode=trunk",
     "clear port veth0 tag trunks vlan_mode",
@@ -245,7 +250,7 @@ fn detached_it_comes_back_when_the_bridges_are_there() {
     enter();
     let place = Deployment::new();
     place.must(&["--no-wait", "add-br", "br0"]);
-    let program = program();
+    let program = our_daemon().to_string_lossy().into_owned();
     let options = ["--detach", "--pidfile", "--log-file", "-vconsole:off"];
     let said = place.tool(&[&[program.as_str()][..], &options[..]].concat());
     assert_eq!(said.code, 0, "{said:?}");
@@ -263,13 +268,6 @@ fn detached_it_comes_back_when_the_bridges_are_there() {
     });
 }
 
-fn program() -> String {
-    match std::env::var_os("ROVS_BIN_DIR") {
-        Some(dir) => format!("{}/ovs-vswitchd", dir.to_string_lossy()),
-        None => env!("CARGO_BIN_EXE_ovs-vswitchd").to_owned(),
-    }
-}
-
 #[test]
 #[ignore = "needs the lab"]
 fn a_second_daemon_waits_for_its_turn() {
@@ -279,7 +277,7 @@ fn a_second_daemon_waits_for_its_turn() {
     place.start(Whose::Ours);
     place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
     let log = place.dir().join("second.log");
-    let mut second = Command::new(program())
+    let mut second = Command::new(our_daemon())
         .arg(format!("unix:{}/db.sock", place.dir().display()))
         .args(["--unixctl=none", "-vconsole:off"])
         .arg(format!("--log-file={}", log.display()))
@@ -299,4 +297,90 @@ fn a_second_daemon_waits_for_its_turn() {
     place.must(&["add-port", "br0", "int0", "--", "set", "Interface", "int0", "type=internal"]);
     let _ = second.kill();
     let _ = second.wait();
+}
+
+/// The machine's figures by name, and of each how many numbers it has.
+fn shape_of_statistics(whose: Whose) -> Vec<(String, usize)> {
+    enter();
+    let mut place = Deployment::new();
+    place.start(whose);
+    let get = || place.must(&["--no-wait", "get", "Open_vSwitch", ".", "statistics"]);
+    assert_eq!(get().trim(), "{}");
+    place.must(&["set", "Open_vSwitch", ".", "other_config:enable-statistics=true"]);
+    let text = wait_for("statistics", SOON, || Some(get()).filter(|text| text.trim() != "{}"));
+    let pairs = text.trim().trim_matches(['{', '}']).split("\", ").filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        // How many file systems there are is the machine's business.
+        let first = value.trim_matches('"').split(' ').next()?;
+        Some((name.to_owned(), first.split(',').count()))
+    });
+    let mut shape: Vec<(String, usize)> = pairs.collect();
+    shape.sort();
+    place.must(&["remove", "Open_vSwitch", ".", "other_config", "enable-statistics"]);
+    wait_for("statistics to go", SOON, || (get().trim() == "{}").then_some(()));
+    // The pidfile was not let go of by looking at it.
+    assert!(place.appctl(&["version"]).out.contains("Open vSwitch"));
+    shape
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn statistics_of_the_machine_have_the_peers_form() {
+    let ours = shape_of_statistics(Whose::Ours);
+    let names: Vec<&str> = ours.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["load_average", "memory", "process_ovs-vswitchd", "process_ovsdb-server"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    assert_eq!(shape_of_statistics(Whose::Peers), ours);
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn what_is_not_there_is_said_where_it_is_asked_for() {
+    enter();
+    devices();
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0"]);
+    assert_eq!(place.ask("stp/show", &[]), Ok(String::new()));
+    assert_eq!(place.ask("bond/show", &[]), Ok(String::new()));
+    place.must(&["set", "Bridge", "br0", "stp_enable=true"]);
+    let said = place.ask("stp/show", &["br0"]);
+    let text = "spanning tree (STP) is configured on br0, but not supported\n";
+    assert_eq!(said, Err(text.to_owned()));
+    place.must(&["set", "Bridge", "br0", "stp_enable=false"]);
+    assert_eq!(place.ask("stp/show", &[]), Ok(String::new()));
+
+    place.must(&["add-bond", "br0", "bond0", "veth0", "dum0"]);
+    let text = "bonding is configured on bond0, but not supported\n";
+    assert_eq!(place.ask("bond/show", &["bond0"]), Err(text.to_owned()));
+    let error = place.must(&["get", "Interface", "dum0", "error"]);
+    let text = "bonding is not supported; the first interface that runs carries all that is sent";
+    assert_eq!(error.trim(), format!("\"{text}\""));
+    assert_eq!(place.log().matches(&format!("port bond0: {text}")).count(), 1);
+    place.must(&["del-port", "bond0"]);
+    place.must(&["add-port", "br0", "dum0"]);
+    assert_eq!(place.must(&["get", "Interface", "dum0", "error"]).trim(), "[]");
+    assert_eq!(place.ask("bond/show", &[]), Ok(String::new()));
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn handlers_of_ports_are_as_many_as_wanted() {
+    enter();
+    let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
+    let mut place = Deployment::new().with_variable("ROVS_UPCALL_DISPATCH", "per-vport");
+    place.must(&["--no-wait", "set", "Open_vSwitch", ".", "other_config:n-handler-threads=3"]);
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
+    let handlers = || {
+        let text = place.ask("memory/show", &[]).expect("counts");
+        let word = text.split_whitespace().find_map(|word| word.strip_prefix("handlers:"));
+        word.and_then(|n| n.parse::<u32>().ok())
+    };
+    assert_eq!(handlers(), Some(3));
+    assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "by three");
+    place.must(&["set", "Open_vSwitch", ".", "other_config:n-handler-threads=2"]);
+    assert_eq!(handlers(), Some(2));
+    assert_eq!(ping(&hosts[1], &hosts[0].ipv6(), 10, 20).lost(), 0, "by two");
 }

@@ -40,6 +40,10 @@ fn setups() -> Vec<(&'static str, Setup)> {
                 Port::access("v3", 10),
             ),
         ),
+        (
+            "tunnel",
+            bridge(Port::tunnel("v1", 10, &[]), Port::new("v2"), Port::tunnel("v3", 10, &[])),
+        ),
         ("patch", patched()),
     ]
 }
@@ -113,6 +117,12 @@ impl Answer {
         std::fs::write(path, out).expect("write the answers");
     }
 
+    /// Takes out a frame's flow.
+    fn take(&mut self, frame: &str) -> Option<String> {
+        let at = self.lines.iter().position(|(name, _)| *name == frame)?;
+        Some(self.lines.remove(at).1)
+    }
+
     /// Panics with every line that only one side has.
     fn must_equal(&self, peer: &Self, bridge: &str) {
         let canonical = |a: &Self| -> Vec<_> {
@@ -143,6 +153,12 @@ impl Answer {
 }
 
 fn compare(bridge: &str) {
+    let (ours, peer) = answers(bridge);
+    ours.must_equal(&peer, bridge);
+}
+
+/// Ours and the peer's.
+fn answers(bridge: &str) -> (Answer, Answer) {
     enter();
     let hosts: Vec<Host> = (1..=3).map(Host::silent).collect();
     let (_, setup) = setups().into_iter().find(|s| s.0 == bridge).expect("a bridge of that name");
@@ -155,7 +171,7 @@ fn compare(bridge: &str) {
         let mut daemon = Daemon::ours();
         ask(&mut daemon, &setup, &hosts)
     };
-    ours.must_equal(&peer, bridge);
+    (ours, peer)
 }
 
 #[test]
@@ -186,6 +202,18 @@ fn masks_of_a_native_untagged_port() {
 #[ignore = "needs the lab"]
 fn masks_of_a_native_tagged_port() {
     compare("native-tagged");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn masks_of_a_tunnel() {
+    let (mut ours, mut peer) = answers("tunnel");
+    // A customer's tag of VLAN 0 and priority 0 is one: it goes through. The peer takes it off.
+    let frame = "priority_tag_0";
+    let (through, off) = (ours.take(frame).expect("a flow"), peer.take(frame).expect("a flow"));
+    assert!(through.contains("actions:push_vlan(tpid=0x88a8,vid=10,pcp=0)"), "{through}");
+    assert!(off.contains("actions:pop_vlan,push_vlan(tpid=0x88a8,vid=10,pcp=0)"), "{off}");
+    ours.must_equal(&peer, "tunnel");
 }
 
 #[test]

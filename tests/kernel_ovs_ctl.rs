@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use kernel::start_script::{CTL, Installed, STOCK, ours, pid, program_of};
+use kernel::process::our_daemon;
+use kernel::start_script::{CTL, Installed, STOCK, pid, program_of};
 use kernel::{attempt, enter, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -97,7 +98,7 @@ fn steps(program: &Path) -> String {
 fn the_start_script_says_the_same() {
     enter();
     let stock = steps(Path::new(STOCK));
-    let ours = steps(&ours()).replace("\nrovs N.N.N\n", "\n");
+    let ours = steps(&our_daemon()).replace("\nrovs N.N.N\n", "\n");
     println!("{ours}");
     assert!(stock == ours, "the stock daemon:\n{stock}\nours:\n{ours}");
 }

@@ -3,7 +3,8 @@
 
 mod kernel;
 
-use kernel::start_script::{CTL, STOCK, ours, pid, program_of};
+use kernel::process::our_daemon;
+use kernel::start_script::{CTL, STOCK, pid, program_of};
 use kernel::{attempt, enter, run};
 
 const OURS: &str = "/usr/lib/rovs/ovs-vswitchd";
@@ -31,7 +32,7 @@ fn chosen() -> String {
 #[ignore = "needs the lab"]
 fn installed_swapped_and_removed() {
     enter();
-    let ours = ours();
+    let ours = our_daemon();
     let bins = ours.parent().expect("a directory").display().to_string();
     let _stopped = Stopped;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ci/package");

@@ -1,4 +1,4 @@
-//! Access, trunk and native ports: who receives a frame, and with which tag.
+//! Access, trunk, native and tunnel ports: who receives a frame, and with which tags.
 //!
 //! From each port frames with every tag that matters are sent, to everybody and to one learned
 //! host; what tcpdump sees at the other ports must be what the standing rules say and what the peer does.
@@ -91,6 +91,130 @@ fn check(ports: [Port; 3], rules: &[(bool, Seen)]) {
     let peer = observe(Daemon::peer(), &setup, &hosts);
     let difference = listed('-', peer.difference(&ours)) + &listed('+', ours.difference(&peer));
     assert!(difference.is_empty(), "the peer (-) and we (+) do not agree:\n{difference}");
+}
+
+/// Tags behind the addresses of a frame, outermost first: Ethernet type and tag.
+fn tags(frame: &[u8]) -> Vec<(u16, u16)> {
+    let words = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let mut tags = Vec::new();
+    let mut at = 12;
+    while frame.len() >= at + 4 && matches!(words(at), 0x8100 | 0x88a8) {
+        tags.push((words(at), words(at + 2)));
+        at += 4;
+    }
+    tags
+}
+
+/// A customer's tag; the provider's.
+const C: u16 = 0x8100;
+const S: u16 = 0x88a8;
+
+/// What is sent into each port of a bridge with tunnels.
+const STACKS: [&[(u16, u16)]; 9] = [
+    &[],
+    &[(C, 5)],
+    &[(C, 0x6005)],
+    &[(C, 6)],
+    &[(S, 30)],
+    &[(S, 30), (C, 5)],
+    &[(S, 0x401e), (C, 0x6005)],
+    &[(S, 30), (C, 6)],
+    &[(C, 30), (C, 5)],
+];
+
+type SeenTags = (usize, usize, usize, Vec<(u16, u16)>);
+
+/// Who receives which of the stacks, flooded, with which tags: sender, stack, receiver, tags.
+fn observe_stacks(mut daemon: Daemon, setup: &Setup, hosts: &[Host]) -> BTreeSet<SeenTags> {
+    daemon.start(setup);
+    let wires: Vec<Injector> = hosts.iter().map(Injector::new).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let captures: Vec<Capture> = hosts.iter().map(Capture::start).collect();
+    for (from, wire) in wires.iter().enumerate() {
+        for (n, stack) in STACKS.iter().enumerate() {
+            let mut frame = udp_frame(BROADCAST, mark(from, n));
+            let header: Vec<u8> = stack
+                .iter()
+                .flat_map(|(t, v)| [t.to_be_bytes(), v.to_be_bytes()].concat())
+                .collect();
+            frame.splice(12..12, header);
+            // Twice: by the daemon's hand, and by the flow.
+            for _ in 0..2 {
+                wire.send(&frame);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    for (to, capture) in captures.into_iter().enumerate() {
+        for frame in capture.stop() {
+            let Some((from, n)) = unmark(&frame) else { continue };
+            if frame[..6] == BROADCAST {
+                seen.push((from, n, to, tags(&frame)));
+            }
+        }
+    }
+    seen.sort();
+    let distinct: BTreeSet<SeenTags> = seen.iter().cloned().collect();
+    // What the flow does is what the daemon did, or the copies would differ.
+    for one in &distinct {
+        let copies = seen.iter().filter(|other| *other == one).count();
+        assert_eq!(copies, 2, "{one:?}: {copies} of 2 frames");
+    }
+    distinct
+}
+
+fn check_stacks(setup: &Setup, rules: &[(bool, SeenTags)]) {
+    enter();
+    let hosts: Vec<Host> = (1..=3).map(Host::silent).collect();
+    let ours = observe_stacks(Daemon::ours(), setup, &hosts);
+    for (received, seen) in rules {
+        assert_eq!(ours.contains(seen), *received, "{seen:x?} among\n{ours:x?}");
+    }
+    let peer = observe_stacks(Daemon::peer(), setup, &hosts);
+    let lost: Vec<_> = peer.difference(&ours).collect();
+    let more: Vec<_> = ours.difference(&peer).collect();
+    assert!(lost.is_empty() && more.is_empty(), "the peer {lost:x?} and we {more:x?}");
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn tunnels_put_the_providers_tag_around_the_customers() {
+    let ports = vec![Port::tunnel("v1", 30, &[]), Port::tunnel("v2", 30, &[]), Port::new("v3")];
+    check_stacks(
+        &Setup::one(ports),
+        &[
+            (true, (0, 0, 1, vec![])),
+            (true, (0, 0, 2, vec![(S, 30)])),
+            (true, (0, 1, 1, vec![(C, 5)])),
+            (true, (0, 1, 2, vec![(S, 30), (C, 5)])),
+            (true, (0, 2, 2, vec![(S, 30), (C, 0x6005)])),
+            (true, (2, 5, 0, vec![(C, 5)])),
+            (true, (2, 4, 0, vec![])),
+            (false, (2, 1, 0, vec![(C, 5)])),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn tunnels_let_the_listed_customers_vlans_pass() {
+    let mut listed = Port::tunnel("v1", 30, &[5]);
+    listed.qinq_ethtype = Some("802.1q");
+    let ports = vec![listed, Port::access("v2", 30), Port::trunk("v3", &[30])];
+    check_stacks(
+        // Two tags are looked at, or what comes in by the trunk hides the customer's.
+        &Setup::one(ports).with("vlan-limit", 2),
+        &[
+            (false, (0, 0, 2, vec![(C, 30)])),
+            (true, (0, 1, 2, vec![(C, 30), (C, 5)])),
+            (false, (0, 1, 1, vec![(C, 5)])),
+            (false, (0, 3, 2, vec![(C, 30), (C, 6)])),
+            (true, (2, 5, 0, vec![(C, 5)])),
+            (false, (2, 7, 0, vec![(C, 6)])),
+            (false, (1, 0, 0, vec![])),
+        ],
+    );
 }
 
 #[test]

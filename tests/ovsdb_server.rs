@@ -3,124 +3,27 @@
 //!
 //! The programs come with the package openvswitch-switch; without them these tests fail.
 
+mod ovsdb;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use ovsdb::{Lab, SCHEMA, run};
 use rovs::ovsdb::client::{Client, ClientOptions, Event, TlsFiles};
 use rovs::ovsdb::remote::Remote;
 use rovs::ovsdb::replica::{Change, Changes};
 use rovs::ovsdb::schema::Table;
+use rovs::ovsdb::tls_policy::{Lists, TlsPolicy};
 use rovs::ovsdb::transaction::{Done, Transaction, TxnError};
 use rovs::ovsdb::value::{Atom, Datum};
 use serde_json::{Value, json};
 
-const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// Beyond any time a loaded machine needs; only a hang takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A directory with a database and perhaps a server.
-struct Lab {
-    dir: tempfile::TempDir,
-    server: Option<Child>,
-    args: Vec<String>,
-}
-
-fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error} (package openvswitch-switch)"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {text}{errors}");
-    text
-}
-
-impl Lab {
-    /// A new database of a schema, with a server.
-    fn with_schema(schema: &Path) -> Lab {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut lab = Lab { dir, server: None, args: Vec::new() };
-        lab.create(schema);
-        lab.start();
-        lab.vsctl(&["init"]);
-        lab
-    }
-
-    fn new() -> Lab {
-        Lab::with_schema(Path::new(SCHEMA))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    fn create(&self, schema: &Path) {
-        let _ = fs::remove_file(self.path("conf.db"));
-        run("ovsdb-tool", &["create", &self.text("conf.db"), &schema.display().to_string()]);
-    }
-
-    fn start(&mut self) {
-        let log = fs::File::create(self.path("log")).expect("a log");
-        let child = Command::new("/usr/sbin/ovsdb-server")
-            .arg(self.path("conf.db"))
-            .arg(format!("--remote=punix:{}", self.text("db.sock")))
-            .arg(format!("--unixctl={}", self.text("ctl")))
-            .args(&self.args)
-            .current_dir(self.dir.path())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("/usr/sbin/ovsdb-server of the package openvswitch-switch");
-        self.server = Some(child);
-        // Its socket is there before it answers; this one waits for the answer.
-        let remote = self.unix();
-        for _ in 0..600 {
-            let list = Command::new("ovsdb-client").args(["list-dbs", &remote]).output();
-            if list.is_ok_and(|list| list.status.success()) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("no server: {}", fs::read_to_string(self.path("log")).unwrap_or_default());
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-
-    fn unix(&self) -> String {
-        format!("unix:{}", self.text("db.sock"))
-    }
-
-    fn vsctl(&self, args: &[&str]) -> String {
-        let db = format!("--db={}", self.unix());
-        let mut all = vec![db.as_str(), "--no-wait", "--timeout=60"];
-        all.extend(args);
-        run("ovs-vsctl", &all)
-    }
-
-    fn client(&self) -> User {
-        User::new(&self.unix(), None, None)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 /// A client, with a runtime to wait for it.
 struct User {
@@ -177,6 +80,10 @@ impl User {
     }
 }
 
+fn client(lab: &Lab) -> User {
+    User::new(&lab.unix(), None, None)
+}
+
 fn has(table: Table, name: &'static str) -> impl Fn(&Client) -> bool {
     move |client| client.replica().rows(table).any(|row| row.string("name") == name)
 }
@@ -184,7 +91,7 @@ fn has(table: Table, name: &'static str) -> impl Fn(&Client) -> bool {
 #[test]
 fn what_vsctl_writes_is_seen() {
     let lab = Lab::new();
-    let mut user = lab.client();
+    let mut user = client(&lab);
     let first = user.event();
     let Event::Updated(Changes { touched }) = first else { panic!("{first:?}") };
     assert_eq!(touched.values().collect::<Vec<_>>(), [&Change::Inserted]);
@@ -231,7 +138,7 @@ fn what_vsctl_writes_is_seen() {
         assert_eq!(port.integers("trunks").collect::<Vec<_>>(), want, "{port:?}");
         assert_eq!(port.opt_integer("tag"), None);
     }
-    let mut fresh = lab.client();
+    let mut fresh = client(&lab);
     fresh.connected();
     for table in Table::ALL {
         let rows = |user: &User| user.client.replica().rows(table).cloned().collect::<Vec<_>>();
@@ -246,7 +153,7 @@ fn what_vsctl_writes_is_seen() {
 fn transactions() {
     let lab = Lab::new();
     lab.vsctl(&["add-br", "br0"]);
-    let mut user = lab.client();
+    let mut user = client(&lab);
     user.connected();
     let of =
         |user: &User, table: Table| user.client.replica().rows(table).next().expect("a row").uuid();
@@ -373,7 +280,7 @@ fn one_holds_the_lock() {
 fn a_server_that_dies_and_comes_back() {
     let mut lab = Lab::new();
     lab.vsctl(&["add-br", "br0"]);
-    let mut user = lab.client();
+    let mut user = client(&lab);
     user.connected();
     for round in 0..3 {
         lab.kill();
@@ -402,7 +309,7 @@ fn a_server_that_dies_and_comes_back() {
 fn a_database_that_is_replaced() {
     let mut lab = Lab::new();
     lab.vsctl(&["add-br", "old", "--", "add-br", "both"]);
-    let mut user = lab.client();
+    let mut user = client(&lab);
     user.connected();
     lab.kill();
     lab.create(Path::new(SCHEMA));
@@ -454,7 +361,7 @@ fn schemas_older_and_newer() {
     for (schema, is_older) in [(older, true), (newer, false)] {
         let lab = Lab::with_schema(&schema);
         lab.vsctl(&["add-br", "br0"]);
-        let mut user = lab.client();
+        let mut user = client(&lab);
         user.connected();
         let replica = user.client.replica();
         assert_eq!(replica.has(Table::Interface, "statistics"), !is_older);
@@ -476,7 +383,7 @@ fn schemas_older_and_newer() {
 fn a_schema_that_is_converted_under_us() {
     let mut lab = Lab::new();
     lab.vsctl(&["add-br", "br0"]);
-    let mut user = lab.client();
+    let mut user = client(&lab);
     user.connected();
     let (_dir, converted) = edited(|schema| {
         let columns = schema["tables"]["Interface"]["columns"].as_object_mut().expect("columns");
@@ -504,7 +411,7 @@ fn a_cluster_of_one_lets_us_resume() {
     args.extend((0..20).flat_map(|n| ["--".into(), "add-br".into(), format!("br{n}")]));
     lab.vsctl(&args.iter().map(String::as_str).collect::<Vec<_>>());
     lab.vsctl(&["set", "bridge", "br0", "other_config:k=none"]);
-    let mut user = lab.client();
+    let mut user = client(&lab);
     user.connected();
     for round in 0..3 {
         run("ovs-appctl", &["-t", &lab.text("ctl"), "ovsdb-server/reconnect"]);
@@ -565,6 +472,7 @@ fn over_tls_with_certificates_of_ovs_pki() {
         format!("--certificate={}", lab.text("server-cert.pem")),
         format!("--ca-cert={}", lab.text("pki/switchca/cacert.pem")),
         format!("--peer-ca-cert={}", lab.text("pki/controllerca/cacert.pem")),
+        "--ssl-ciphers=ECDHE-RSA-AES128-GCM-SHA256".to_owned(),
     ];
     lab.start();
     lab.vsctl(&["add-br", "br0"]);
@@ -574,6 +482,7 @@ fn over_tls_with_certificates_of_ovs_pki() {
         certificate: lab.path("client-cert.pem"),
         ca_cert: lab.path("pki/controllerca/cacert.pem"),
         bootstrap_ca_cert: false,
+        policy: TlsPolicy::default(),
     };
     let mut user = User::new(&remote, None, Some(files.clone()));
     user.connected();
@@ -590,6 +499,19 @@ fn over_tls_with_certificates_of_ovs_pki() {
         text[begin..].to_owned()
     };
     assert_eq!(body(&learned), body(&files.ca_cert));
+
+    // With TLS 1.2, where the server takes one cipher only, that must be among ours.
+    let speaking = |ciphers| {
+        let protocols = Some("TLSv1-TLSv1.2");
+        let lists = Lists { protocols, ciphers: Some(ciphers), ciphersuites: None };
+        let policy = TlsPolicy::read(lists, |text| panic!("{text}"));
+        User::new(&remote, None, Some(TlsFiles { policy, ..files.clone() }))
+    };
+    speaking("AES128").connected();
+    let mut user = speaking("AES256");
+    let wait =
+        async { tokio::time::timeout(Duration::from_secs(1), user.client.event()).await.is_err() };
+    assert!(user.runtime.block_on(wait), "a cipher that one of both does not want was used");
 
     // A server that another authority has signed is refused until the file is put right: the
     // files are read again.

@@ -46,7 +46,8 @@ impl World {
         let mut switch = Switch::open(datapath.clone(), &self.config.settings, ufids).unwrap();
         self.reconciler.forget_ports();
         let snapshot = self.reconcile(&*datapath);
-        let adopted = switch.start(snapshot).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let adopted = runtime.block_on(switch.start(snapshot)).unwrap();
         for bridge in self.config.bridges.keys() {
             self.kernel.change_device(bridge, |device| device.up = true);
         }
@@ -296,7 +297,7 @@ fn what_counters_taught_is_in_a_recording() {
     let switch = world.switch();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("r.pcap");
-    switch.note_config(THREE);
+    switch.note_config(&standalone::parse(THREE).unwrap());
     let snapshot = switch.udpif.snapshot.load_full();
     switch.record(&file, &snapshot).unwrap();
     let fdb = &snapshot.bridges()[0].fdb;

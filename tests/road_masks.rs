@@ -10,7 +10,7 @@ use rovs::flow::{Be16, EthAddr, Flow, FlowWildcards, VLAN_CFI, VlanHdr};
 use rovs::l2::fdb::{BundleId, Fdb, FdbConfig, FdbKey};
 use rovs::ofproto::{OfPort, Tables};
 use rovs::snapshot::{
-    Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, Snapshot, VlanMode, VlanSet,
+    Attachment, Bridge, BridgeId, Bundle, Port, PriorityTags, QinqType, Snapshot, VlanMode, VlanSet,
 };
 use rovs::xlate::{XlateIn, XlateOut, translate};
 
@@ -32,6 +32,8 @@ fn port_plan() -> impl Strategy<Value = PortPlan> {
         Just(VlanMode::Trunk),
         Just(VlanMode::NativeTagged),
         Just(VlanMode::NativeUntagged),
+        Just(VlanMode::Dot1qTunnel(QinqType::Dot1ad)),
+        Just(VlanMode::Dot1qTunnel(QinqType::Dot1q)),
     ];
     let tags = prop_oneof![
         Just(PriorityTags::Never),

@@ -15,6 +15,9 @@ import time
 
 VERDICT = re.compile(r"^ *\d+: .*?(ok|skipped \([^)]*\)|FAILED \([^)]*\)|expected failure[^\n]*|UNEXPECTED PASS)\s*$", re.M)
 WHY = [
+    (r"ovs-ofctl: \S+ is not a (bridge) or a socket", "no OpenFlow with the {}"),
+    (r"\"([^\"]+)\" is not a valid command", "no command {}"),
+    (r"of unknown type (\S+)", "no devices of type {}"),
     (r"(?:^|[ /])(\S+): (?:command )?not found", "no {}"),
     (r"exit code was (\d+), expected \d+", "exit code {}"),
     (r"\S+\.at:(\d+): wait failed", "line {}: wait failed"),

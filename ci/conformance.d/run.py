@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 
+from lists import Lists
 from suite import Suite
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -41,6 +42,7 @@ def options():
     parser.add_argument("--bound", type=int)
     parser.add_argument("--kernel", default="uml")
     parser.add_argument("--no-programs", action="store_true")
+    parser.add_argument("--no-openflow", action="store_true")
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--out")
     parser.add_argument("--list", action="store_true")
@@ -49,24 +51,13 @@ def options():
     return parser.parse_args()
 
 
-def expected_file(suite):
-    return f"{HERE}/{suite}.txt"
-
-
-def expected(suite):
-    """Names of the cases that are known to pass."""
-    try:
-        lines = open(expected_file(suite)).read().split("\n")
-    except FileNotFoundError:
-        return []
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def select(suite, options):
+def select(suite, lists, options):
     cases = suite.cases
     if options.expected:
-        known = set(expected(suite.name))
-        cases = [case for case in cases if case.name in known]
+        # Those that must pass: also one that nobody has listed and that has no excuse.
+        cases = [case for case in cases if case.name in lists.known or not lists.why_not(case)]
+    if options.no_openflow:
+        cases = [case for case in cases if not case.needs_openflow]
     if options.no_programs:
         cases = [case for case in cases if not case.needs_programs]
     if options.only:
@@ -261,9 +252,15 @@ def main():
     opts.bound = opts.bound or BOUNDS[opts.suite]
     say(f"preparing suite {opts.suite}")
     suite = Suite(opts.suite, CACHE)
-    cases = select(suite, opts)
+    lists = Lists(opts.suite)
+    known = lists.known
+    if mistakes := list(lists.mistakes(suite.cases)):
+        print("\n".join(mistakes))
+        return 1
+    cases = select(suite, lists, opts)
     if opts.list:
-        print("\n".join(case.name for case in cases))
+        for case in cases:
+            print(case.name + (f"   # needs {', '.join(case.needs)}" if case.needs else ""))
         return 0
     if not cases:
         say("no case selected")
@@ -271,7 +268,6 @@ def main():
     programs = None if opts.no_programs or not any(case.needs_programs for case in cases) else suite.programs(say)
     out = os.path.realpath(opts.out or f"{HERE}/../../target/conformance/{opts.suite}")
     os.makedirs(out, exist_ok=True)
-    known = set(expected(opts.suite))
     results = {}
     lock = threading.Lock()
     total, again = len(cases), False
@@ -285,6 +281,8 @@ def main():
             note = f"   # {result['why']}" if result["why"] else ""
             if verdict == "FAILED" and case.name in known:
                 note += " (listed)"
+            elif opts.ours and verdict == "FAILED":
+                note += f" ({lists.why_not(case) or 'no reason is known'})"
             elif opts.ours and verdict == "ok" and case.name not in known:
                 note += "   # not listed yet"
             count = "again" if again else f"{len(results)}/{total}"
@@ -307,10 +305,29 @@ def main():
     except KeyboardInterrupt:
         interrupted = True
         say("interrupted")
-    return summary(opts, suite, cases, results, known, out, time.monotonic() - begin, interrupted)
+    return summary(opts, suite, cases, results, lists, out, time.monotonic() - begin, interrupted)
 
 
-def summary(opts, suite, cases, results, known, out, seconds, interrupted):
+def table(opts, cases, results, lists):
+    """How each suite file fared."""
+    heads = ["file", "cases", "ok", *["OpenFlow", "gaps"] * opts.ours, "failed", "skipped"]
+    rows = {}
+    for case in cases:
+        if result := results.get(case.name):
+            row = rows.setdefault(case.file, dict.fromkeys(heads[1:], 0))
+            verdict = {"FAILED": "failed"}.get(result["verdict"], result["verdict"])
+            if verdict == "failed" and opts.ours and case.name not in lists.known and lists.why_not(case):
+                verdict = "OpenFlow" if case.needs_openflow else "gaps"
+            row["cases"] += 1
+            row[verdict] += 1
+    rows["all"] = {head: sum(row[head] for row in rows.values()) for head in heads[1:]}
+    print(f"{heads[0]:26}" + "".join(f"{head:>10}" for head in heads[1:]))
+    for file, row in rows.items():
+        print(f"{file:26}" + "".join(f"{row[head]:10}" for head in heads[1:]))
+
+
+def summary(opts, suite, cases, results, lists, out, seconds, interrupted):
+    known = lists.known
     with open(f"{out}/results.txt", "w") as file:
         for case in cases:
             if result := results.get(case.name):
@@ -320,16 +337,20 @@ def summary(opts, suite, cases, results, known, out, seconds, interrupted):
     new = [name for name in names["ok"] if name not in known]
     broken = [name for name in names["FAILED"] if name in known]
     not_run = len(cases) - len(results)
+    unknown = [case.name for case in cases if opts.ours and case.name in names["FAILED"]
+               and case.name not in known and not lists.why_not(case)]
+    if not opts.expected:
+        table(opts, cases, results, lists)
     if new and opts.ours:
         if opts.update:
-            order = {case.name: place for place, case in enumerate(suite.cases)}
-            lines = sorted(known | set(new), key=lambda name: (order.get(name, len(order)), name))
-            with open(expected_file(opts.suite), "w") as file:
-                file.write(f"# Cases of the peer's {opts.suite} suite that pass with our daemon, as FILE: TITLE.\n"
-                           "# Written by `ci/conformance --update`; it only grows.\n" + "\n".join(lines) + "\n")
+            lists.update(new, suite.cases)
             print(f"{len(new)} cases added to the list")
         else:
             print(f"{len(new)} cases pass that are not listed; --update adds them")
+    if unknown:
+        print(f"{len(unknown)} cases failed that are neither listed nor gaps:")
+        for name in unknown:
+            print(f"  {name}   # {results[name]['why']}")
     if broken:
         print(f"{len(broken)} listed cases failed:")
         for name in broken:
@@ -340,7 +361,7 @@ def summary(opts, suite, cases, results, known, out, seconds, interrupted):
         print(f"{not_run} cases not run")
     say(f"took {seconds / 60:.1f} minutes")
     print(f"{len(names['ok'])} passed, {len(names['FAILED'])} failed, {len(names['skipped'])} skipped")
-    return 130 if interrupted else int(bool(broken) or not results)
+    return 130 if interrupted else int(bool(broken or unknown) or not results)
 
 
 sys.exit(main())

@@ -21,11 +21,28 @@ DEFINES = re.compile(r"^(\w+) *\(\) *\{|^m4_define\(\[(\w+)\]", re.M)
 STARTS_DAEMON = re.compile(r"ovs-vswitchd( |\.pid|$)", re.M)
 # In a case's code: it calls a C program of the suite, other than to flush conntrack (conntrack(8) does that).
 NEEDS_PROGRAMS = re.compile(r"\bovstest (?!test-netlink-conntrack)|\btest-(?:sflow|netflow|jsonrpc|unixctl)\b(?!\.)")
+# What a case needs of a switch, by what its code says.
+NEEDS = {
+    need: re.compile(pattern) for need, pattern in {
+        "OpenFlow": r"\bovs-ofctl\b|\bofproto/trace|\bset-controller\b|\bovs-testcontroller\b|\.mgmt\b",
+        "conntrack": r"\bct\(|dpctl/\w*(?:conntrack|ct-)|dump-conntrack",
+        "tunnels": r"type=(?:gre|vxlan|geneve|lisp|stt|erspan|ip6gre|ip6erspan|gtpu|srv6|bareudp)\b|\btnl/|\bovs/route/|_(?:OVS_)?TUNNEL\b",
+        "bonds": r"\badd-bond\b|\bbond_mode\b|\bbond/|\blacp[=/]",
+        "BFD or CFM": r"\bbfd[:/]|\bcfm_mpid\b|\bcfm/",
+        "spanning trees": r"\br?stp_enable\b|\br?stp/",
+        "mirrors": r"create [Mm]irror\b",
+        "multicast snooping": r"\bmcast_snooping_enable\b|\bmdb/",
+        "NetFlow, sFlow or IPFIX": r"create (?:NetFlow|netflow|sFlow|sflow|IPFIX|ipfix)\b|\btest-(?:sflow|netflow)\b",
+        "LLDP": r"\blldp:|\bautoattach\b",
+        "QoS": r"create [Qq][Oo][Ss]\b|\bingress_policing|\bmeter=",
+        "threads of user space": r"\bdummy-pmd\b|\bpmd-|\bdpif-netdev/pmd|\bhw-offload\b|\bodp-execute/|\bPMD auto load\b",
+    }.items()
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One case of a suite. `name` is its place in the list of cases that pass."""
+    """One case of a suite. `name` is its place in the lists of cases."""
 
     script: str
     number: int
@@ -33,6 +50,11 @@ class Case:
     title: str
     name: str
     needs_programs: bool
+    needs: tuple
+
+    @property
+    def needs_openflow(self):
+        return "OpenFlow" in self.needs
 
 
 class Suite:
@@ -137,5 +159,6 @@ def listed(file, script):
         name = f"{file}: {title}" + (f" #{seen[title]}" if seen[title] > 1 else "")
         body = bodies.get(number, "")
         if STARTS_DAEMON.search(body):
-            cases.append(Case(script, number, file, title, name, bool(NEEDS_PROGRAMS.search(body))))
+            needs = tuple(need for need, pattern in NEEDS.items() if pattern.search(body))
+            cases.append(Case(script, number, file, title, name, bool(NEEDS_PROGRAMS.search(body)), needs))
     return cases

@@ -83,6 +83,7 @@ impl<'a> FlowMsg<'a> {
     /// # Errors
     /// [`MsgError`] when it is cut short or an attribute of a known type does not have its size; a
     /// ufid must have 16 bytes.
+    #[inline]
     pub fn parse(body: &'a [u8]) -> Result<Self, MsgError> {
         let (dp_ifindex, attrs) = split_ovs_header(body)?;
         let mut flow = Self { dp_ifindex, attrs: attrs.rest(), ..Self::default() };
@@ -92,6 +93,7 @@ impl<'a> FlowMsg<'a> {
         Ok(flow)
     }
 
+    #[inline]
     fn take(&mut self, attr: Attr<'a>) -> Result<(), AttrError> {
         match attr.kind {
             OVS_FLOW_ATTR_KEY => self.key = Some(attr.value),

@@ -323,6 +323,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// [`MsgError::Family`] when it is shorter than that header.
+    #[inline]
     pub fn genl(&self) -> Result<Genl<'a>, MsgError> {
         match self.payload.split_first_chunk::<GENL_HDRLEN>() {
             Some((&[cmd, version, _, _], body)) => Ok(Genl { cmd, version, body }),
@@ -346,6 +347,7 @@ pub struct Genl<'a> {
 ///
 /// # Errors
 /// [`MsgError::Family`] when it is shorter than `struct ovs_header`.
+#[inline]
 pub fn split_ovs_header(body: &[u8]) -> Result<(u32, Attrs<'_>), MsgError> {
     match body.split_first_chunk::<OVS_HDRLEN>() {
         Some((head, attrs)) => Ok((u32::from_ne_bytes(*head), Attrs::new(attrs))),
@@ -374,6 +376,7 @@ impl<'a> Messages<'a> {
 impl<'a> Iterator for Messages<'a> {
     type Item = Result<Message<'a>, MsgError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let list = std::mem::take(&mut self.rest);
         if list.is_empty() {

@@ -1,9 +1,11 @@
-//! The system calls that netlink-sys lacks, the registration with tokio, and the only file with `unsafe` in it.
+//! The system calls that netlink-sys lacks, the registration with tokio, a call to the allocator, and
+//! the only file with `unsafe` in it.
 //!
 //! What always holds: each function is safe to call with any arguments; pointers handed to the
 //! kernel point into slices that are borrowed for the whole call, and none is kept afterwards.
 //!
-//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`, `linux/ethtool.h`.
+//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`,
+//! `sched(7)`, `linux/ethtool.h`.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, size_of_val};
@@ -118,6 +120,25 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
     }
 }
 
+/// The scheduling policy of the calling thread (`SCHED_*`).
+pub(crate) fn scheduler() -> io::Result<i32> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    match unsafe { libc::sched_getscheduler(0) } {
+        -1 => Err(io::Error::last_os_error()),
+        policy => Ok(policy),
+    }
+}
+
+/// Gives the calling thread another scheduling policy.
+pub(crate) fn set_scheduler(policy: i32, priority: i32) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: one live structure that is read during the call; 0 is the calling thread.
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const param) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Asks for a receive buffer of `bytes`, past `net.core.rmem_max` where privileges allow.
 pub(crate) fn set_rcvbuf(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
     set_int(fd, libc::SO_RCVBUFFORCE, bytes).or_else(|_| set_int(fd, libc::SO_RCVBUF, bytes))
@@ -177,6 +198,17 @@ pub(crate) fn watch(listener: Listener) -> io::Result<AsyncFd<Listener>> {
     // closes it, and so its descriptor is open and the same for as long as the AsyncFd has it.
     let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
     watched.map_err(|e| e.into_parts().1)
+}
+
+/// Has the C library's allocator give the memory back to the system that nobody uses. It keeps some
+/// megabytes of each arena otherwise, the more the larger the blocks that were ever freed. With another
+/// library nothing happens.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes no pointer, may be called at any time and on any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn set_int(fd: BorrowedFd<'_>, name: libc::c_int, value: i32) -> io::Result<()> {

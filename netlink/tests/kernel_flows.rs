@@ -406,7 +406,7 @@ fn nested_actions() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-#[ignore = "needs the openvswitch module: ci/lab"]
+#[ignore = "needs the lab"]
 fn kernel_tells_the_actions_it_was_told() {
     let mut kernel = Kernel::new();
     // What 6.1 takes; younger actions may be refused, and so may what the kernel was built without.
@@ -422,7 +422,7 @@ fn kernel_tells_the_actions_it_was_told() {
 }
 
 #[test]
-#[ignore = "needs the openvswitch module: ci/lab"]
+#[ignore = "needs the lab"]
 fn kernel_tells_the_keys_it_was_told() {
     let mut kernel = Kernel::new();
     let out = acts(&[Action::Output(0)]);
@@ -531,7 +531,7 @@ fn kernel_tells_the_keys_it_was_told() {
 }
 
 #[test]
-#[ignore = "needs the openvswitch module: ci/lab"]
+#[ignore = "needs the lab"]
 fn kernel_flow_lives_and_dies_by_its_ufid() {
     let mut kernel = Kernel::new();
     let (family, dp_ifindex) = (kernel.families.flow.id, kernel.dp_ifindex);

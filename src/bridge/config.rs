@@ -6,15 +6,60 @@
 
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::flow::{EthAddr, FLOW_MAX_VLAN_HEADERS};
 use crate::l2::fdb::FdbConfig;
 use crate::snapshot::{PriorityTags, VlanMode, VlanSet};
 
+/// Something that can be asked for and that is not there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Lacking {
+    /// Several interfaces in a port.
+    Bond,
+    /// LACP on a port.
+    Lacp,
+    /// Spanning tree on a bridge.
+    Stp,
+    /// Rapid spanning tree on a bridge.
+    Rstp,
+    /// Multicast snooping on a bridge.
+    McastSnooping,
+    /// Auto-attach on a bridge.
+    AutoAttach,
+    /// Controllers of a bridge.
+    Controller,
+    /// Connectivity fault management on an interface.
+    Cfm,
+    /// Bidirectional forwarding detection on an interface.
+    Bfd,
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bond => "bonding",
+            Self::Lacp => "LACP",
+            Self::Stp => "spanning tree (STP)",
+            Self::Rstp => "rapid spanning tree (RSTP)",
+            Self::McastSnooping => "multicast snooping",
+            Self::AutoAttach => "auto-attach",
+            Self::Controller => "OpenFlow controllers",
+            Self::Cfm => "CFM",
+            Self::Bfd => "BFD",
+        })
+    }
+}
+
+/// What a port of several interfaces does as long as there is no [`Lacking::Bond`].
+pub const BOND_INSTEAD: &str = "the first interface that runs carries all that is sent";
+
 /// Everything wanted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Config {
+    /// What is asked for in vain, and the bridge, port or interface that it is asked of.
+    pub lacking: BTreeSet<(Lacking, String)>,
     /// Bridges by name.
     pub bridges: BTreeMap<String, BridgeConfig>,
     /// Settings of the daemon.
@@ -34,10 +79,6 @@ pub struct SettingsConfig {
     pub flow_limit: Option<usize>,
     /// `vlan-limit`, taken when the datapath is opened.
     pub vlan_limit: Option<usize>,
-    /// `n-revalidator-threads`.
-    pub n_revalidator_threads: Option<usize>,
-    /// `min-revalidate-pps`.
-    pub min_revalidate_pps: Option<u64>,
     /// `stats-update-interval`, milliseconds.
     pub stats_update_interval_ms: Option<u64>,
     /// `flow-restore-wait`: flows of an earlier run stay as they are until it is taken away.
@@ -95,6 +136,8 @@ pub struct PortConfig {
     pub tag: Option<u16>,
     /// VLANs of a trunk; none means all.
     pub trunks: Vec<u16>,
+    /// Customers' VLANs that pass in a dot1q tunnel, 0 being none; none means all.
+    pub cvlans: Vec<u16>,
     /// How tags are treated; by default access if there is a tag, else trunk.
     pub vlan_mode: Option<VlanMode>,
     /// `other_config:priority-tags`.
@@ -114,15 +157,24 @@ impl PortConfig {
         Self { interfaces: [(name.to_owned(), interface)].into(), ..Self::default() }
     }
 
+    /// Whether several interfaces are to be one port.
+    pub fn is_bond(&self) -> bool {
+        self.interfaces.len() > 1
+    }
+
     /// The mode in force.
     pub fn mode(&self) -> VlanMode {
         let default = if self.tag.is_some() { VlanMode::Access } else { VlanMode::Trunk };
         self.vlan_mode.unwrap_or(default)
     }
 
-    /// The VLANs that pass on a trunk.
+    /// The VLANs that pass on a trunk, or the customer's that pass in a tunnel.
     pub fn trunk_set(&self) -> VlanSet {
-        if self.trunks.is_empty() { VlanSet::ALL } else { self.trunks.iter().copied().collect() }
+        let listed = match self.mode() {
+            VlanMode::Dot1qTunnel(_) => &self.cvlans,
+            _ => &self.trunks,
+        };
+        if listed.is_empty() { VlanSet::ALL } else { listed.iter().copied().collect() }
     }
 }
 

@@ -4,12 +4,15 @@
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
-//! is. Control thread; `watch` has threads of its own that listen.
+//! is; and while the kernel is asked, or does what it was told, the control thread serves others: that is a
+//! thread's work, to which [`Works`] is lent. Control thread;
+//! `watch` has threads of its own that listen.
 
 mod backing;
 mod devices;
 mod outcome;
 mod watch;
+mod works;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,26 +23,24 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use self::backing::{Backing, Carried};
-use self::devices::{Tuning, bridge_mac};
+use self::devices::bridge_mac;
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
+use self::works::{Reconciled, Works, aside};
 use super::commands::Current;
-use super::config::{Config, InterfaceKind};
-use super::reconcile::{Reconciler, Report, interfaces};
+use super::config::Config;
+use super::reconcile::{Reconciler, Report};
 use super::switch::Switch;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
 use crate::flow::EthAddr;
-use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
+use crate::netdev::{HostDevices, KernelDevices, Link, LinkEvent};
 use crate::odp::ufid::UfidHasher;
 
 counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
 
 /// Name of the kernel's datapath that all bridges share, as the peer has it.
 const DATAPATH: &str = "ovs-system";
-
-/// Devices asked for one by one; for more of them all are listed.
-const LOOKUPS_MAX: usize = 16;
 
 /// Which datapaths are dummies, which exist in this process only (`--enable-dummy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +54,18 @@ pub enum DummyMode {
     System,
     /// All, whatever their type.
     Override,
+}
+
+impl DummyMode {
+    /// The types of datapaths that are dummies.
+    pub const fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &[],
+            Self::On => &["dummy"],
+            Self::System => &["dummy", "system"],
+            Self::Override => &["dummy", "netdev", "system"],
+        }
+    }
 }
 
 /// What an engine is told once.
@@ -70,7 +83,7 @@ pub struct EngineOptions {
 type Opened = (Arc<dyn Datapath>, Arc<dyn HostDevices>);
 
 /// Opens a datapath.
-type Opener = Box<dyn Fn(&Backing) -> Result<Opened, DpError>>;
+type Opener = Arc<dyn Fn(&Backing) -> Result<Opened, DpError> + Send + Sync>;
 
 /// See the module's page.
 pub struct Engine {
@@ -81,20 +94,13 @@ pub struct Engine {
     backing: Option<Backing>,
     /// Bridges that nothing carries, and why.
     refused: BTreeMap<String, String>,
-    config: Config,
-    /// Names of all interfaces that are configured.
-    names: BTreeSet<String>,
+    works: Works,
     current: Current,
     host: Arc<dyn HostDevices>,
-    reconciler: Reconciler,
-    links: LinkTable,
-    tuning: Tuning,
     /// Rung when there is something to hear.
     bell: Arc<Notify>,
     links_heard: Option<Feed<LinkEvent>>,
     ports_heard: Option<Feed<PortEvent>>,
-    /// Something was noticed that [`Engine::refresh`] has not looked into yet.
-    is_stale: bool,
     ufids: UfidHasher,
     machine_id: String,
     /// What is missing and why, so that each is logged once.
@@ -109,7 +115,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that has nothing to do yet.
     pub fn new(options: EngineOptions) -> Self {
-        Self::with_opener(options, Box::new(|backing| Ok((backing.open()?, backing.host()))))
+        Self::with_opener(options, Arc::new(|backing| Ok((backing.open()?, backing.host()))))
     }
 
     /// One over other datapaths than those of this machine.
@@ -120,17 +126,12 @@ impl Engine {
             opener,
             backing: None,
             refused: BTreeMap::new(),
-            config: Config::default(),
-            names: BTreeSet::new(),
+            works: Works::default(),
             current: Rc::new(RefCell::new(None)),
             host: Arc::new(KernelDevices),
-            reconciler: Reconciler::default(),
-            links: LinkTable::default(),
-            tuning: Tuning::default(),
             bell: Arc::default(),
             links_heard: None,
             ports_heard: None,
-            is_stale: false,
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
             machine_id: read("/etc/machine-id"),
             missing: BTreeMap::new(),
@@ -158,18 +159,18 @@ impl Engine {
     /// The device of this name, as it was last seen. Its counters are those of the last
     /// [`Engine::refresh_stats`].
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.by_name(name)
+        self.works.links.by_name(name)
     }
 
     /// Has the counters of [`Engine::link`] read, all at once.
-    pub fn refresh_stats(&mut self) {
+    pub async fn refresh_stats(&mut self) {
         if self.current.borrow().is_some() {
-            self.list_links();
+            self.list_links().await;
         }
     }
 
     /// Makes `config` true. The datapath is opened and closed as needed.
-    pub fn apply(&mut self, config: Config) -> &Outcome {
+    pub async fn apply(&mut self, config: Config) -> &Outcome {
         BRIDGE_RECONFIGURE.add(1);
         let carried = Carried::new(config, self.backing.as_ref(), &self.options);
         for (name, reason) in &carried.refused {
@@ -177,35 +178,36 @@ impl Engine {
                 tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
             }
         }
-        (self.config, self.refused) = (carried.config, carried.refused);
-        self.names.clear();
-        for (name, bridge) in &self.config.bridges {
-            self.names.insert(name.clone());
-            self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
-        }
-        self.tuning.forgive();
+        self.refused = carried.refused;
+        self.works.take_config(carried.config);
         if carried.backing != self.backing {
-            self.end(true);
+            self.end(true).await;
             self.backing = carried.backing;
             // What comes now is another switch, with nothing learned.
-            self.reconciler = Reconciler::default();
+            self.works.reconciler = Reconciler::default();
         }
         match &self.backing {
             None => {
                 self.failure = None;
                 self.missing.clear();
             }
-            Some(_) if self.current.borrow().is_none() => self.open_or_note(),
+            Some(_) if self.current.borrow().is_none() => self.open_or_note().await,
+            Some(_) if self.wants_other_handlers() => {
+                // A datapath that is opened again keeps its flows.
+                tracing::info!(target: "dpif", "another number of handlers is wanted; they are started anew");
+                self.give_up().await;
+                self.open_or_note().await;
+            }
             Some(_) => {
                 self.make_devices();
-                self.hear();
+                self.hear().await;
                 // A device may be younger than the last announcement that was read.
-                self.look_up(|_| true);
+                self.look_up().await;
                 if let Some(switch) = &*self.current.borrow() {
-                    switch.set_bounds(&self.config.settings);
-                    switch.note_config(&self.config.to_toml());
+                    switch.set_bounds(&self.works.config.settings);
+                    switch.note_config(&self.works.config);
                 }
-                self.reconcile_or_note();
+                self.reconcile_or_note().await;
             }
         }
         self.conclude();
@@ -213,72 +215,76 @@ impl Engine {
     }
 
     /// Looks into what [`Engine::changed`] told; `None` if it is of no concern here.
-    pub fn refresh(&mut self) -> Option<&Outcome> {
-        self.hear();
-        if !std::mem::take(&mut self.is_stale) {
+    pub async fn refresh(&mut self) -> Option<&Outcome> {
+        self.hear().await;
+        if !std::mem::take(&mut self.works.is_stale) {
             return None;
         }
-        self.reconcile_or_note();
+        self.reconcile_or_note().await;
         self.conclude();
         Some(&self.outcome)
     }
 
     /// Waits until devices, or ports of the datapath, may have changed.
     pub async fn changed(&self) {
-        if !self.is_stale {
+        if !self.works.is_stale {
             self.bell.notified().await;
         }
     }
 
     /// What goes by the clock, once a second; `None` if nothing is different.
-    pub fn tick(&mut self) -> Option<&Outcome> {
-        self.look();
+    pub async fn tick(&mut self) -> Option<&Outcome> {
+        self.look().await;
         self.conclude().then_some(&self.outcome)
     }
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.
-    pub fn end(&mut self, cleanup: bool) {
-        self.close(cleanup);
+    pub async fn end(&mut self, cleanup: bool) {
+        self.close(cleanup).await;
         self.links_heard = None;
     }
 
-    fn close(&mut self, destroy: bool) {
+    /// Ends the switch on a thread of its own: threads are waited for, and the kernel takes its time to
+    /// remove a thousand ports.
+    async fn close(&mut self, destroy: bool) {
         self.ports_heard = None;
         let Some(switch) = self.current.borrow_mut().take() else {
             return;
         };
-        let datapath = switch.datapath.clone();
-        drop(switch);
-        if destroy && let Err(error) = datapath.destroy() {
-            tracing::warn!(target: "dpif", "{error}");
-        }
+        aside(&mut (), move |()| {
+            let datapath = switch.datapath.clone();
+            drop(switch);
+            if destroy && let Err(error) = datapath.destroy() {
+                tracing::warn!(target: "dpif", "{error}");
+            }
+        })
+        .await;
     }
 
-    fn open_or_note(&mut self) {
-        if let Err(error) = self.open() {
-            self.note_failure(error);
+    async fn open_or_note(&mut self) {
+        if let Err(error) = self.open().await {
+            self.note_failure(error).await;
         }
     }
 
     /// Opens the datapath, makes the configuration true and begins to serve.
-    fn open(&mut self) -> Result<(), DpError> {
+    async fn open(&mut self) -> Result<(), DpError> {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
-        let (datapath, host) = (self.opener)(backing)?;
+        let (backing, opener) = (backing.clone(), self.opener.clone());
+        let (datapath, host) = aside(&mut (), move |()| opener(&backing)).await?;
         if self.links_heard.is_none() {
             self.host = host;
             self.listen_to_links();
         }
         self.make_devices();
         self.listen_to_ports(&*datapath);
-        self.list_links();
-        self.reconciler.forget_ports();
-        let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
-        let mut changes = Vec::new();
-        let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*datapath, &self.links, &mut changes)?;
-        switch.note_config(&self.config.to_toml());
+        self.list_links().await;
+        self.works.reconciler.forget_ports();
+        let mut switch = Switch::open(datapath.clone(), &self.works.config.settings, self.ufids)?;
+        let Reconciled { snapshot, report, .. } = self.reconciled(&datapath).await?;
+        switch.note_config(&self.works.config);
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
@@ -286,7 +292,7 @@ impl Engine {
                 Err(error) => tracing::error!(target: "record", "{}: {error}", path.display()),
             }
         }
-        let adopted = switch.start(snapshot)?;
+        let adopted = switch.start(snapshot).await?;
         if adopted.kept + adopted.modified + adopted.deleted > 0 {
             tracing::info!(
                 target: "ofproto_dpif_upcall",
@@ -297,39 +303,47 @@ impl Engine {
         let name = datapath.name().to_owned();
         *self.current.borrow_mut() = Some(switch);
         // Devices that were made with the datapath are announced later.
-        self.look_up(|_| true);
-        self.note_report(report);
+        self.look_up().await;
+        self.note_report(report).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");
         }
         Ok(())
     }
 
-    fn reconcile_or_note(&mut self) {
-        if let Err(error) = self.reconcile() {
-            self.note_failure(error);
+    async fn reconcile_or_note(&mut self) {
+        if let Err(error) = self.reconcile().await {
+            self.note_failure(error).await;
         }
     }
 
-    fn reconcile(&mut self) -> Result<(), DpError> {
-        let current = self.current.clone();
-        let current = current.borrow();
-        let Some(switch) = &*current else {
+    async fn reconcile(&mut self) -> Result<(), DpError> {
+        let Some(datapath) = self.datapath() else {
             return Ok(());
         };
-        let mut changes = Vec::new();
-        let (snapshot, report) =
-            self.reconciler.apply(&self.config, &*switch.datapath, &self.links, &mut changes)?;
-        switch.configure(snapshot, changes);
-        self.note_report(report);
+        let Reconciled { snapshot, report, changes } = self.reconciled(&datapath).await?;
+        if let Some(switch) = &*self.current.borrow() {
+            switch.configure(snapshot, changes);
+        }
+        self.note_report(report).await;
         if self.failure.take().is_some() {
-            tracing::info!(target: "dpif", "datapath {} is in order again", switch.datapath.name());
+            tracing::info!(target: "dpif", "datapath {} is in order again", datapath.name());
         }
         Ok(())
     }
 
+    async fn reconciled(&mut self, datapath: &Arc<dyn Datapath>) -> Result<Reconciled, DpError> {
+        let datapath = datapath.clone();
+        aside(&mut self.works, move |works| works.reconcile(&*datapath)).await
+    }
+
+    /// The datapath of the switch, if there is one.
+    fn datapath(&self) -> Option<Arc<dyn Datapath>> {
+        self.current.borrow().as_ref().map(|switch| switch.datapath.clone())
+    }
+
     /// Logs what came and went, and brings devices to what they shall be.
-    fn note_report(&mut self, report: Report) {
+    async fn note_report(&mut self, report: Report) {
         for name in &report.purged {
             tracing::info!(target: "bridge", "removed port {name}, which is in no bridge");
         }
@@ -351,14 +365,11 @@ impl Engine {
             }
             self.missing.insert(key, missing.reason);
         }
-        // A device that the datapath has just made is announced later.
-        if !report.added.is_empty() {
-            let added: BTreeSet<String> =
-                report.added.into_iter().map(|(_, name, _)| name).collect();
-            self.look_up(|name| added.contains(name));
-        }
-        let (config, missing) = (&self.config, &self.missing);
-        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links);
+        let added: BTreeSet<String> = report.added.into_iter().map(|(_, name, _)| name).collect();
+        let (missing, machine_id) = (self.missing.clone(), self.machine_id.clone());
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.tune(&added, &missing, &machine_id, &*host))
+            .await;
     }
 
     /// Says what came of it; true if that is not what came of it before.
@@ -367,8 +378,8 @@ impl Engine {
         let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
         let version = current.as_ref().map_or_else(String::new, version_of);
         let mut bridges = BTreeMap::new();
-        for (name, config) in &self.config.bridges {
-            let mac = bridge_mac(name, config, &self.links, &self.machine_id);
+        for (name, config) in &self.works.config.bridges {
+            let mac = bridge_mac(name, config, &self.works.links, &self.machine_id);
             let mut outcome = BridgeOutcome {
                 error: None,
                 datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
@@ -401,7 +412,7 @@ impl Engine {
 
     fn make_devices(&self) {
         if let Some(backing) = &self.backing {
-            backing.make_devices(&self.config, self.options.dummy);
+            backing.make_devices(&self.works.config, self.options.dummy);
         }
     }
 
@@ -433,141 +444,86 @@ impl Engine {
     }
 
     /// Takes in what was announced.
-    fn hear(&mut self) {
-        let events = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
-        let is_lost = events.iter().any(|event| matches!(event, LinkEvent::Overrun));
-        for event in events {
-            let changes = self.links.apply(event);
-            self.note_links(changes);
-        }
-        if is_lost {
-            self.list_links();
-        }
-        let events = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
-        if let Some(switch) = &*self.current.borrow() {
-            for event in &events {
-                self.is_stale |= self.reconciler.note_event(event, &*switch.datapath);
-            }
-        }
-    }
-
-    /// Has all devices listed; what is different is noted as if it had been announced.
-    fn list_links(&mut self) {
-        match self.host.links() {
-            Ok(links) => {
-                let changes = self.links.resync(links);
-                self.note_links(changes);
-            }
-            Err(error) => {
-                tracing::warn!(target: "netdev_linux", "cannot list devices: {error}");
-            }
-        }
-    }
-
-    /// Has those devices looked up that are configured, `of_interest` and not known.
-    fn look_up(&mut self, of_interest: impl Fn(&str) -> bool) {
-        let is_device = |kind: &InterfaceKind| {
-            matches!(
-                kind,
-                InterfaceKind::System | InterfaceKind::Internal | InterfaceKind::Dummy(_)
-            )
-        };
-        let configured = self.config.bridges.iter().flat_map(|(bridge, config)| {
-            let devices = interfaces(config).filter(|(_, i)| is_device(&i.kind));
-            devices.map(|(name, _)| name).chain([bridge.as_str()])
-        });
-        let unknown: BTreeSet<String> = configured
-            .filter(|name| of_interest(name) && self.links.by_name(name).is_none())
-            .map(str::to_owned)
-            .collect();
-        if unknown.len() > LOOKUPS_MAX {
-            self.list_links();
+    async fn hear(&mut self) {
+        let links = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
+        let ports = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
+        if links.is_empty() && ports.is_empty() {
             return;
         }
-        for name in unknown {
-            if let Ok(Some(link)) = self.host.link(&name) {
-                let _ = self.links.apply(LinkEvent::Changed(link));
-            }
-        }
+        let (host, datapath) = (self.host.clone(), self.datapath());
+        aside(&mut self.works, move |works| works.hear(links, &ports, &*host, datapath.as_deref()))
+            .await;
     }
 
-    fn note_links(&mut self, changes: Vec<LinkChange>) {
-        for change in changes {
-            let (names, is_rename) = match &change {
-                LinkChange::Added { ifindex } | LinkChange::Changed { ifindex } => {
-                    ([self.links.get(*ifindex).map(|link| link.name.as_str()), None], false)
-                }
-                LinkChange::Removed { link } => ([Some(link.name.as_str()), None], false),
-                LinkChange::Renamed { ifindex, from } => {
-                    let now = self.links.get(*ifindex).map(|link| link.name.as_str());
-                    ([now, Some(from.as_str())], true)
-                }
-            };
-            let mut names = names.into_iter().flatten();
-            if names.clone().any(|name| self.names.contains(name)) {
-                self.is_stale = true;
-            }
-            // The datapath has the port by another name now, of which it tells nobody.
-            if is_rename && names.any(|name| self.reconciler.has_port(name)) {
-                self.reconciler.forget_ports();
-                self.is_stale = true;
-            }
-        }
-        if self.is_stale {
-            self.tuning.forgive();
-        }
+    /// Has all devices listed.
+    async fn list_links(&mut self) {
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.list_links(&*host)).await;
     }
 
-    fn look(&mut self) {
-        if self.config.bridges.is_empty() {
+    /// Has those devices looked up that are configured and not known.
+    async fn look_up(&mut self) {
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.look_up(&*host, |_| true)).await;
+    }
+
+    async fn look(&mut self) {
+        if self.works.config.bridges.is_empty() {
             return;
         }
         if self.current.borrow().is_none() {
-            self.open_or_note();
+            self.open_or_note().await;
             return;
         }
-        let gone = {
-            let current = self.current.borrow();
-            current.as_ref().and_then(|switch| {
-                switch.tick();
-                // A suspicion is looked into; so is a datapath that is simply not used.
-                let gone = switch.datapath.stats().err().filter(DpError::is_gone);
-                if gone.is_none() {
-                    switch.not_gone();
-                }
-                gone
-            })
-        };
+        if let Some(switch) = &*self.current.borrow() {
+            switch.tick();
+        }
+        let Some(datapath) = self.datapath() else { return };
+        // A suspicion is looked into; so is a datapath that is simply not used.
+        let stats = aside(&mut (), move |()| datapath.stats()).await;
+        let gone = stats.err().filter(DpError::is_gone);
+        if let (None, Some(switch)) = (&gone, &*self.current.borrow()) {
+            switch.not_gone();
+        }
         if let Some(error) = gone {
-            self.note_failure(error);
+            self.note_failure(error).await;
             return;
         }
         if self.current.borrow().as_ref().is_some_and(Switch::handler_ended) {
             tracing::error!(
                 target: "dpif", "an upcall socket ended; the datapath is opened again"
             );
-            self.give_up();
+            self.give_up().await;
             return;
         }
-        self.follow_cpus();
+        self.follow_cpus().await;
         let is_deaf = |ended: Option<bool>| ended.unwrap_or(true);
         if is_deaf(self.links_heard.as_ref().map(Feed::has_ended)) {
-            self.list_links();
+            self.list_links().await;
         }
         if is_deaf(self.ports_heard.as_ref().map(Feed::has_ended)) {
-            self.reconciler.forget_ports();
-            self.is_stale = true;
+            self.works.reconciler.forget_ports();
+            self.works.is_stale = true;
         }
-        self.hear();
+        self.hear().await;
         // What was refused may be possible now; what is missing is cheap to try.
-        if std::mem::take(&mut self.is_stale) {
-            self.reconcile_or_note();
+        if std::mem::take(&mut self.works.is_stale) {
+            self.reconcile_or_note().await;
         }
+    }
+
+    /// Whether `n-handler-threads` asks for another number of handlers than there are.
+    fn wants_other_handlers(&self) -> bool {
+        let wanted = self.works.config.settings.n_handler_threads;
+        let current = self.current.borrow();
+        current
+            .as_ref()
+            .is_some_and(|switch| switch.datapath.handlers_wanted(wanted).max(1) != switch.handlers)
     }
 
     /// Directs upcalls anew when CPUs came or went; with another number of them the datapath is
     /// opened again, which costs its flows nothing.
-    fn follow_cpus(&mut self) {
+    async fn follow_cpus(&mut self) {
         let now = cpus();
         if now == self.cpus {
             return;
@@ -580,29 +536,28 @@ impl Engine {
         match refreshed {
             Some(Ok(true)) => {
                 tracing::info!(target: "dpif", "the CPUs changed; the handlers are started anew");
-                self.give_up();
+                self.give_up().await;
             }
-            Some(Err(error)) => self.note_failure(error),
+            Some(Err(error)) => self.note_failure(error).await,
             Some(Ok(false)) | None => {}
         }
     }
 
     /// Logs a failure once; if the datapath is gone, gives it up until it can be opened again.
-    fn note_failure(&mut self, error: DpError) {
+    async fn note_failure(&mut self, error: DpError) {
         if self.failure.as_ref() != Some(&error) {
             tracing::error!(target: "dpif", "{}", failure_text(&error));
         }
         let is_gone = error.is_gone();
         self.failure = Some(error);
         if is_gone {
-            self.give_up();
+            self.give_up().await;
         }
     }
 
     /// Lets go of the datapath; the next tick opens it again.
-    fn give_up(&mut self) {
-        self.ports_heard = None;
-        drop(self.current.borrow_mut().take());
+    async fn give_up(&mut self) {
+        self.close(false).await;
     }
 }
 

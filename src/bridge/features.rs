@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::commands::{Answer, bridge_named};
+use super::commands::{Answer, bridge_named, error};
 use super::switch::Switch;
 use crate::datapath::{Datapath, Feature, Support};
 use crate::unixctl::{Call, Format};
@@ -18,35 +18,47 @@ enum Shown {
     No,
 }
 
-fn list(support: &Support) -> Vec<(&'static str, Shown)> {
+impl Shown {
+    /// As a number, 1 for yes, and whether it is one by nature.
+    fn number(&self) -> (u32, bool) {
+        match self {
+            Self::Bool(feature) => (feature.value.into(), false),
+            Self::Number(feature) => (feature.value, true),
+            Self::No => (0, false),
+        }
+    }
+}
+
+/// Name, title and value of each.
+fn list(support: &Support) -> Vec<(&'static str, &'static str, Shown)> {
     use Shown::{Bool, No, Number};
     vec![
-        ("Masked set action", Bool(support.masked_set)),
-        ("Tunnel push pop", No),
-        ("Ufid", Bool(support.ufid)),
-        ("Truncate action", Bool(support.trunc)),
-        ("Clone action", Bool(support.clone)),
-        ("Sample nesting", Number(support.sample_nesting)),
-        ("Conntrack eventmask", Bool(support.ct_eventmask)),
-        ("Conntrack clear", Bool(support.ct_clear)),
-        ("Max dp_hash algorithm", Number(support.max_hash_alg)),
-        ("Check pkt length action", Bool(support.check_pkt_len)),
-        ("Conntrack timeout policy", Bool(support.ct_timeout)),
-        ("Explicit Drop action", Bool(support.drop_action)),
-        ("Optimized Balance TCP mode", No),
-        ("Conntrack all-zero IP SNAT", Bool(support.ct_zero_snat)),
-        ("MPLS Label add", Bool(support.add_mpls)),
-        ("Max VLAN headers", Number(support.max_vlan_headers)),
-        ("Max MPLS depth", Number(support.max_mpls_depth)),
-        ("Recirc", Bool(support.recirc)),
-        ("CT state", Bool(support.ct_state)),
-        ("CT zone", Bool(support.ct_zone)),
-        ("CT mark", Bool(support.ct_mark)),
-        ("CT label", Bool(support.ct_label)),
-        ("CT state NAT", Bool(support.ct_state_nat)),
-        ("CT orig tuple", Bool(support.ct_orig_tuple)),
-        ("CT orig tuple for IPv6", Bool(support.ct_orig_tuple6)),
-        ("IPv6 ND Extension", No),
+        ("masked_set_action", "Masked set action", Bool(support.masked_set)),
+        ("tnl_push_pop", "Tunnel push pop", No),
+        ("ufid", "Ufid", Bool(support.ufid)),
+        ("trunc", "Truncate action", Bool(support.trunc)),
+        ("clone", "Clone action", Bool(support.clone)),
+        ("sample_nesting", "Sample nesting", Number(support.sample_nesting)),
+        ("ct_eventmask", "Conntrack eventmask", Bool(support.ct_eventmask)),
+        ("ct_clear", "Conntrack clear", Bool(support.ct_clear)),
+        ("max_hash_alg", "Max dp_hash algorithm", Number(support.max_hash_alg)),
+        ("check_pkt_len", "Check pkt length action", Bool(support.check_pkt_len)),
+        ("ct_timeout", "Conntrack timeout policy", Bool(support.ct_timeout)),
+        ("explicit_drop_action", "Explicit Drop action", Bool(support.drop_action)),
+        ("lb_output_action", "Optimized Balance TCP mode", No),
+        ("ct_zero_snat", "Conntrack all-zero IP SNAT", Bool(support.ct_zero_snat)),
+        ("add_mpls", "MPLS Label add", Bool(support.add_mpls)),
+        ("max_vlan_headers", "Max VLAN headers", Number(support.max_vlan_headers)),
+        ("max_mpls_depth", "Max MPLS depth", Number(support.max_mpls_depth)),
+        ("recirc", "Recirc", Bool(support.recirc)),
+        ("ct_state", "CT state", Bool(support.ct_state)),
+        ("ct_zone", "CT zone", Bool(support.ct_zone)),
+        ("ct_mark", "CT mark", Bool(support.ct_mark)),
+        ("ct_label", "CT label", Bool(support.ct_label)),
+        ("ct_state_nat", "CT state NAT", Bool(support.ct_state_nat)),
+        ("ct_orig_tuple", "CT orig tuple", Bool(support.ct_orig_tuple)),
+        ("ct_orig_tuple6", "CT orig tuple for IPv6", Bool(support.ct_orig_tuple6)),
+        ("nd_ext", "IPv6 ND Extension", No),
     ]
 }
 
@@ -103,7 +115,7 @@ pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
     let support = switch.datapath.support();
     if call.format == Format::Json {
         let mut features = Map::new();
-        for (name, value) in list(support) {
+        for (_, name, value) in list(support) {
             let (value, errno) = match value {
                 Shown::Bool(feature) => (json!(feature.value), feature.errno),
                 Shown::Number(feature) => (json!(feature.value), feature.errno),
@@ -114,7 +126,7 @@ pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
         return Ok(json!({"kernel": support.kernel, "features": Value::Object(features)}).into());
     }
     let mut text = String::new();
-    for (name, value) in list(support) {
+    for (_, name, value) in list(support) {
         let _ = match value {
             Shown::Bool(Feature { value: true, .. }) => writeln!(text, "{name}: Yes"),
             Shown::Bool(_) | Shown::No => writeln!(text, "{name}: No"),
@@ -122,6 +134,56 @@ pub(super) fn show_dp_features(switch: &Switch, call: Call) -> Answer {
         };
     }
     Ok(text.into())
+}
+
+/// `dpif/set-dp-features BRIDGE [FEATURE [VALUE]]`: shows what is made use of and what there is, or has less
+/// of it made use of. What packets are made flows with while the datapath is open stays; nothing else
+/// is put into flows yet, so that less of it changes none.
+pub(super) fn set_dp_features(switch: &Switch, call: Call) -> Answer {
+    bridge_named(switch, &call)?;
+    let features = list(switch.datapath.support());
+    let mut used = switch.features_used.borrow_mut();
+    let show = |(name, title, value): &(&str, &str, Shown), used: Option<u32>| {
+        let (there, is_number) = value.number();
+        let text = |n: u32| if is_number { n.to_string() } else { (n != 0).to_string() };
+        let (run, boot) = (text(used.unwrap_or(there)), text(there));
+        format!("{name} ({title}) : [run time]:{run}, [boot time]:{boot}\n")
+    };
+    let Some(name) = call.arg(1) else {
+        let rows = features.iter().map(|row| show(row, used.get(row.0).copied()));
+        return Ok(rows.collect::<String>().into());
+    };
+    // Mistakes are told in an answer that is none of an error, as by the peer.
+    let Some(row) = features.iter().find(|row| row.0 == name) else {
+        return Ok("Unexpected support field\n".into());
+    };
+    let Some(value) = call.arg(2) else {
+        return Ok(show(row, used.get(row.0).copied()).into());
+    };
+    let (there, is_number) = row.2.number();
+    let wanted = match (is_number, value) {
+        (true, value) => match value.parse::<i32>().map(u32::try_from) {
+            Err(_) => return Ok("Integer number expected\n".into()),
+            Ok(Err(_)) => return Ok("Negative number not expected\n".into()),
+            Ok(Ok(n)) if n > there => {
+                return Ok("Can not set value beyond the datapath capability\n".into());
+            }
+            Ok(Ok(n)) => n,
+        },
+        (false, value) if value.eq_ignore_ascii_case("false") => 0,
+        (false, value) if !value.eq_ignore_ascii_case("true") => {
+            return Ok("Boolean value expected\n".into());
+        }
+        (false, _) if there == 0 => {
+            return Ok("Can not enable features not supported by the datapth\n".into());
+        }
+        (false, _) => 1,
+    };
+    if wanted != there && matches!(row.0, "ufid" | "max_vlan_headers") {
+        return Err(error(format!("{name} cannot be changed while the datapath is in use")));
+    }
+    used.insert(row.0, wanted);
+    Ok(().into())
 }
 
 /// `dpif-netlink/dispatch-mode`.

@@ -6,11 +6,11 @@
 //! numbers, forwarding databases and counters of what stays are kept; a datapath port number is
 //! not given to another device as long as there are unused ones, so that no stale flow meets a new
 //! port; the kernel is asked about what changes only: its ports are listed once, and from then on
-//! known from its events and from what is done here. Control thread.
+//! known from its events and from what is done here.
 
 mod ofports;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use self::ofports::OfPorts;
@@ -112,19 +112,14 @@ impl Reconciler {
     ) -> Result<(Snapshot, Report), DpError> {
         let mut report = Report::default();
         let wanted = self.wanted(config, &mut report);
-        let done = self.list(datapath).and_then(|()| {
-            self.remove_unwanted(datapath, &wanted, &mut report)?;
-            self.add_missing(datapath, &wanted, links, &mut report)
-        });
-        if let Err(error) = done {
+        if let Err(error) = self.change_ports(datapath, &wanted, links, &mut report) {
             self.actual = None;
             return Err(error);
         }
-        let is_ours = |name: &String| {
-            let built = self.bridges.values().filter_map(|state| state.built.as_ref());
-            built.flat_map(|bridge| &bridge.ports).any(|port| port.name == *name)
-        };
-        report.purged.retain(|name| !is_ours(name));
+        let built = self.bridges.values().filter_map(|state| state.built.as_ref());
+        let ours = built.flat_map(|bridge| &bridge.ports).map(|port| port.name.as_str());
+        let ours: HashSet<&str> = ours.collect();
+        report.purged.retain(|name| !ours.contains(name.as_str()));
         self.bridges.retain(|name, state| {
             let is_kept = config.bridges.contains_key(name);
             for port in state.built.iter().filter(|_| !is_kept).flat_map(|built| &built.ports) {
@@ -239,6 +234,18 @@ impl Reconciler {
         }
         self.actual = Some(actual);
         Ok(())
+    }
+
+    fn change_ports(
+        &mut self,
+        datapath: &dyn Datapath,
+        wanted: &WantedPorts<'_>,
+        links: &LinkTable,
+        report: &mut Report,
+    ) -> Result<(), DpError> {
+        self.list(datapath)?;
+        self.remove_unwanted(datapath, wanted, report)?;
+        self.add_missing(datapath, wanted, links, report)
     }
 
     fn remove_unwanted(

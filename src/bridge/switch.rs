@@ -6,13 +6,16 @@
 //! its threads and leaves datapath and flows as they are.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use tokio::task::spawn_blocking;
+
 use super::commands::Current;
-use super::config::SettingsConfig;
+use super::config::{Config, Lacking, SettingsConfig};
 use super::{features, recorded};
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
@@ -26,6 +29,7 @@ use crate::revalidate::{Revalidator, RoundStats};
 use crate::snapshot::{Dep, Snapshot};
 use crate::upcall::handler::Handler;
 use crate::upcall::{Settings, Target, Udpif, now_ms};
+use crate::vlog;
 
 /// See the module's page.
 pub struct Switch {
@@ -35,11 +39,15 @@ pub struct Switch {
     pub udpif: Arc<Udpif>,
     /// What the revalidator's rounds are like.
     pub rounds: Arc<RoundStats>,
+    /// Features of the datapath of which less than all is made use of (`dpif/set-dp-features`).
+    pub features_used: RefCell<BTreeMap<&'static str, u32>>,
     /// Handlers that serve, or will.
     pub handlers: usize,
     tap: Tap,
     /// Text of the configuration in force, for a recording.
     config: RefCell<String>,
+    /// What the configuration asks for in vain.
+    lacking: RefCell<BTreeSet<(Lacking, String)>>,
     waiting: Vec<Box<dyn UpcallPort>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -71,9 +79,11 @@ impl Switch {
             datapath,
             udpif,
             rounds: Arc::default(),
+            features_used: RefCell::default(),
             handlers,
             tap,
             config: RefCell::default(),
+            lacking: RefCell::default(),
             waiting,
             stop: Arc::default(),
             threads: Vec::new(),
@@ -84,9 +94,9 @@ impl Switch {
     ///
     /// # Errors
     /// When the kernel's flows cannot be listed, or a thread cannot be had.
-    pub fn start(&mut self, snapshot: Snapshot) -> Result<Adopted, DpError> {
+    pub async fn start(&mut self, snapshot: Snapshot) -> Result<Adopted, DpError> {
         self.udpif.snapshot.store(Arc::new(snapshot));
-        let adopted = adopt_all(&self.udpif, &*self.datapath, now_ms())?;
+        let adopted = self.adopt().await?;
         for (i, port) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let handler = Handler::new(self.udpif.clone(), port);
             let stop = self.stop.clone();
@@ -96,6 +106,21 @@ impl Switch {
             Revalidator::new(self.udpif.clone(), self.datapath.clone(), self.rounds.clone());
         self.spawn("revalidator1".to_owned(), move || revalidator.run());
         Ok(adopted)
+    }
+
+    /// Has a thread judge the flows that are there: of hundreds of thousands that takes a while.
+    async fn adopt(&self) -> Result<Adopted, DpError> {
+        let (udpif, datapath) = (self.udpif.clone(), self.datapath.clone());
+        let work = spawn_blocking(move || {
+            // Its lines are those that the peer's main thread writes.
+            vlog::set_subprogram_name("");
+            adopt_all(&udpif, &*datapath, now_ms())
+        });
+        match work.await {
+            Ok(adopted) => adopted,
+            // It cannot be cancelled: a panic is passed on.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) {
@@ -125,9 +150,17 @@ impl Switch {
         self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
-    /// Notes the text of the configuration that is in force from now on.
-    pub fn note_config(&self, text: &str) {
-        text.clone_into(&mut self.config.borrow_mut());
+    /// Notes the configuration that is in force from now on.
+    pub fn note_config(&self, config: &Config) {
+        *self.config.borrow_mut() = config.to_toml();
+        self.lacking.borrow_mut().clone_from(&config.lacking);
+    }
+
+    /// Whom a feature that is not there is asked of in vain, by name.
+    pub fn lacks(&self, feature: Lacking) -> Vec<String> {
+        let lacking = self.lacking.borrow();
+        let asked = lacking.iter().filter(|(lacking, _)| *lacking == feature);
+        asked.map(|(_, name)| name.clone()).collect()
     }
 
     /// Begins a recording into a file, of packets decided by `snapshot`.

@@ -67,6 +67,11 @@ impl Pidfile {
         }
         Ok(Pidfile { path: path.to_owned(), _file: file })
     }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for Pidfile {

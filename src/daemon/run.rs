@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub struct Control(Rc<Shared>);
 struct Shared {
     options: Options,
     dirs: Dirs,
+    pidfile: Option<PathBuf>,
     registry: Registry,
     memory: Memory,
     parent: RefCell<Option<Parent>>,
@@ -70,6 +72,11 @@ impl Control {
     /// Where things are.
     pub fn dirs(&self) -> &Dirs {
         &self.0.dirs
+    }
+
+    /// Our pidfile, if there is one. It must not be opened: see [`pidfile`](super::pidfile).
+    pub fn pidfile(&self) -> Option<&Path> {
+        self.0.pidfile.as_deref()
     }
 
     /// The commands of the control socket; more may be registered at any time.
@@ -153,6 +160,7 @@ impl Daemon {
             memory: Memory::default(),
             options: self.options,
             dirs: self.dirs,
+            pidfile: pidfile.as_ref().map(|pidfile| pidfile.path().to_owned()),
             parent: RefCell::new(self.parent),
             is_ready: Cell::new(false),
             end: Cell::new(None),

@@ -13,15 +13,16 @@ use std::fmt;
 
 use self::other_config::{boolean, ignored_settings, int, settings};
 use crate::bridge::config::{
-    BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig,
+    BOND_INSTEAD, BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, Lacking,
+    PortConfig,
 };
 use crate::bridge::engine::DummyMode;
 use crate::flow::EthAddr;
 use crate::l2::fdb::FdbConfig;
 use crate::ovsdb::replica::{Replica, Row};
 use crate::ovsdb::schema::Table;
-use crate::ovsdb::value::Uuid;
-use crate::snapshot::{PriorityTags, VlanMode};
+use crate::ovsdb::value::{Atom, Uuid};
+use crate::snapshot::{PriorityTags, QinqType, VlanMode};
 
 /// What the rows are judged by, beside themselves.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct Circumstances<'a> {
 pub struct Desired {
     /// As the engine takes it.
     pub config: Config,
+    /// `enable-statistics`.
+    pub enable_statistics: bool,
     /// Where the outcome goes.
     pub rows: Rows,
     /// What does not make sense, or has no effect.
@@ -99,12 +102,20 @@ impl<'a> Reading<'a> {
 
     fn root(&mut self, root: &'a Row) {
         self.desired.config.settings = settings(root, self.around.restored);
+        self.desired.enable_statistics = boolean(root, "enable-statistics");
         if boolean(root, "dpdk-init") {
             self.error("DPDK not supported in this copy of Open vSwitch.");
         }
         let ignored = ignored_settings(root);
         if !ignored.is_empty() {
             self.warn(format!("other_config without effect here: {}", ignored.join(", ")));
+        }
+        for (kind, row) in root.pairs("datapaths") {
+            let (Some(kind), Atom::Uuid(row)) = (kind.as_str(), row) else { continue };
+            let row = self.replica.row(Table::Datapath, row);
+            if row.is_some_and(|row| row.pairs("ct_zones").next().is_some()) {
+                self.warn(format!("datapath {kind}: columns without effect here: ct_zones"));
+            }
         }
         let mut bridges: BTreeMap<&str, &Row> = BTreeMap::new();
         for row in self.rows(Table::Bridge, root, "bridges") {
@@ -161,11 +172,26 @@ impl<'a> Reading<'a> {
 
     /// What other milestones bring: said, so that nobody waits for it.
     fn complain_of_what_is_missing(&mut self, name: &str, row: &Row) {
-        let sets = ["mirrors", "netflow", "sflow", "ipfix", "controller", "auto_attach"];
-        let flags = ["stp_enable", "rstp_enable", "mcast_snooping_enable"];
-        let sets = sets.into_iter().filter(|column| row.uuids(column).next().is_some());
-        let flags = flags.into_iter().filter(|column| row.boolean(column));
-        let missing: Vec<&str> = sets.chain(flags).collect();
+        let sets = [
+            ("mirrors", None),
+            ("netflow", None),
+            ("sflow", None),
+            ("ipfix", None),
+            ("controller", Some(Lacking::Controller)),
+            ("auto_attach", Some(Lacking::AutoAttach)),
+        ];
+        let flags = [
+            ("stp_enable", Some(Lacking::Stp)),
+            ("rstp_enable", Some(Lacking::Rstp)),
+            ("mcast_snooping_enable", Some(Lacking::McastSnooping)),
+        ];
+        let sets = sets.into_iter().filter(|(column, _)| row.uuids(column).next().is_some());
+        let flags = flags.into_iter().filter(|(column, _)| row.boolean(column));
+        let mut missing = Vec::new();
+        for (column, feature) in sets.chain(flags) {
+            missing.push(column);
+            self.lack(feature, name);
+        }
         if !missing.is_empty() {
             let missing = missing.join(", ");
             self.warn(format!("bridge {name}: columns without effect here: {missing}"));
@@ -190,6 +216,7 @@ impl<'a> Reading<'a> {
         let mut config = PortConfig {
             tag: row.opt_integer("tag").and_then(vlan),
             trunks: row.integers("trunks").filter_map(vlan).collect(),
+            cvlans: row.integers("cvlans").filter_map(vlan).collect(),
             vlan_mode: self.vlan_mode(name, row),
             priority_tags: match row.key("other_config", "priority-tags") {
                 Some("if-nonzero" | "true") => PriorityTags::IfNonzero,
@@ -200,13 +227,18 @@ impl<'a> Reading<'a> {
             fake_bridge: row.boolean("fake_bridge"),
             interfaces: BTreeMap::new(),
         };
-        if config.vlan_mode.is_none() && config.tag.is_some() && !config.trunks.is_empty() {
+        let has_trunks = !config.trunks.is_empty() || !config.cvlans.is_empty();
+        if config.vlan_mode.is_none() && config.tag.is_some() && has_trunks {
             self.warn(format!("port {name}: ignoring trunks in favor of implicit vlan"));
         }
         let has_qos = row.opt_uuid("qos").is_some();
         if has_qos || row.boolean("protected") {
             let what = if has_qos { "qos" } else { "protected" };
             self.warn(format!("port {name}: columns without effect here: {what}"));
+        }
+        if row.opt_string("lacp").is_some_and(|mode| mode != "off") {
+            self.warn(format!("port {name}: {} is not supported", Lacking::Lacp));
+            self.lack(Some(Lacking::Lacp), name);
         }
         for interface in self.rows(Table::Interface, row, "interfaces") {
             if !self.taken.insert(interface.uuid()) {
@@ -224,7 +256,32 @@ impl<'a> Reading<'a> {
             self.desired.rows.interfaces.insert(key, interface.uuid());
             config.interfaces.insert(name, interface_config);
         }
+        if config.is_bond() {
+            let what = Lacking::Bond;
+            self.warn(format!("port {name}: {what} is not supported; {BOND_INSTEAD}"));
+            self.lack(Some(what), name);
+        }
         config
+    }
+
+    fn lack(&mut self, feature: Option<Lacking>, name: &str) {
+        let lacking = feature.map(|feature| (feature, name.to_owned()));
+        self.desired.config.lacking.extend(lacking);
+    }
+
+    /// Monitoring that others rely on must not be missing silently.
+    fn complain_of_monitoring(&mut self, name: &str, row: &Row) {
+        let is_asked = [
+            (Lacking::Cfm, row.opt_integer("cfm_mpid").is_some()),
+            (
+                Lacking::Bfd,
+                row.key("bfd", "enable").is_some_and(|on| on.eq_ignore_ascii_case("true")),
+            ),
+        ];
+        for (feature, _) in is_asked.into_iter().filter(|(_, is_asked)| *is_asked) {
+            self.warn(format!("interface {name}: {feature} is not supported"));
+            self.lack(Some(feature), name);
+        }
     }
 
     fn vlan_mode(&mut self, name: &str, row: &Row) -> Option<VlanMode> {
@@ -234,10 +291,10 @@ impl<'a> Reading<'a> {
             "native-tagged" => VlanMode::NativeTagged,
             "native-untagged" => VlanMode::NativeUntagged,
             "dot1q-tunnel" => {
-                // The nearest that keeps a customer's VLANs out of the bridge's.
-                let instead = "802.1ad is not supported, falling back to access mode";
-                self.warn(format!("port {name}: {instead}"));
-                VlanMode::Access
+                VlanMode::Dot1qTunnel(match row.key("other_config", "qinq-ethtype") {
+                    Some("802.1q") => QinqType::Dot1q,
+                    _ => QinqType::Dot1ad,
+                })
             }
             other => {
                 let instead = "falling back to trunk mode";
@@ -250,6 +307,7 @@ impl<'a> Reading<'a> {
     fn interface(&mut self, bridge: &str, row: &'a Row) -> InterfaceConfig {
         let name = row.string("name");
         let is_local = name == bridge;
+        self.complain_of_monitoring(name, row);
         let mut kind = self.kind(name, is_local, row);
         if !is_local && !matches!(kind, InterfaceKind::Refused(_)) {
             match self.owners.get(name) {

@@ -5,25 +5,33 @@
 //! `ovs_vswitchd`; a database that is away changes nothing of what is forwarded; whatever
 //! transaction did not happen is made up for. Each transaction holds all that differs from what
 //! the rows were told, `cur_cfg` included, so that none can overtake another. Control thread: one task,
-//! woken by the database, by changes of ports and devices, and by a clock of one second.
+//! woken by the database, by changes of ports and devices, and by a clock of one second; between the steps
+//! of what a large database costs, the thread's other tasks have their turn.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 
 use super::desired::{Circumstances, Complaint, Desired, Rows, desire, ofport};
 use super::status::{Facts, PatchStats, Status, write_capabilities, write_root};
+use super::system_stats::{Figures, Pidfiles, SystemStats};
 use crate::bridge::commands;
 use crate::bridge::engine::{DummyMode, Engine};
 use crate::bridge::switch;
 use crate::clock::{self, Follower};
 use crate::daemon::options::{Options, short_version};
 use crate::daemon::{Control, Event, Fatal};
+use crate::memory;
 use crate::ovsdb::client::{self, Client, ClientOptions, TlsFiles};
 use crate::ovsdb::remote::Remote;
 use crate::ovsdb::replica::{Change, Changes, Row};
 use crate::ovsdb::schema::Table;
+use crate::ovsdb::tls_policy::{Lists, TlsPolicy};
 use crate::ovsdb::transaction::{Transaction, TxnError, TxnId};
 use crate::ovsdb::value::{Atom, Uuid};
 
@@ -45,9 +53,11 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
     let client = Client::new(remotes, ClientOptions { lock, tls: tls(options) });
     let dummy = options.engine().dummy;
     let engine = Engine::new(options.engine());
-    commands::register(control.registry(), &engine.current());
+    commands::register(control.registry(), &engine.current(), dummy.types());
     switch::provide_memory(control.memory(), &engine.current());
     let mut mode = Mode::new(control.clone(), client, engine, dummy);
+    let cells = mode.cells.clone();
+    control.memory().provide(move |usage| memory::add(usage, "idl-cells", cells.get()));
 
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -56,31 +66,41 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
         tokio::select! {
             event = control.event() => match event {
                 Event::End(end) => {
-                    mode.engine.end(end.cleanup);
+                    mode.engine.end(end.cleanup).await;
                     return Ok(());
                 }
                 Event::Reload => {}
             },
-            event = mode.client.event() => mode.on_event(event),
-            () = mode.engine.changed() => mode.on_devices(),
-            _ = tick.tick() => mode.on_tick(),
-            () = clock.warped() => mode.on_tick(),
+            event = mode.client.event() => mode.on_event(event).await,
+            () = mode.engine.changed() => mode.on_devices().await,
+            _ = tick.tick() => mode.on_tick().await,
+            // Whoever moves the clock by hand is answered when the database knows what came of it.
+            () = clock.warped(), if mode.in_flight.is_empty() => mode.on_tick().await,
         }
     }
 }
 
 fn tls(options: &Options) -> Option<TlsFiles> {
     let bootstrap = options.bootstrap_ca_cert.clone();
+    let lists = Lists {
+        protocols: options.ssl_protocols.as_deref(),
+        ciphers: options.ssl_ciphers.as_deref(),
+        ciphersuites: options.ssl_ciphersuites.as_deref(),
+    };
+    let policy = TlsPolicy::read(lists, |text| tracing::error!(target: "stream_ssl", "{text}"));
     Some(TlsFiles {
         private_key: options.private_key.clone()?,
         certificate: options.certificate.clone()?,
         bootstrap_ca_cert: bootstrap.is_some(),
         ca_cert: bootstrap.or_else(|| options.ca_cert.clone())?,
+        policy,
     })
 }
 
 struct Mode {
     control: Control,
+    /// How many values the replica holds.
+    cells: Rc<Cell<u64>>,
     client: Client,
     engine: Engine,
     dummy: DummyMode,
@@ -103,6 +123,8 @@ struct Mode {
     /// Rows that the server does not let us write.
     refused: BTreeSet<(Table, Uuid)>,
     statistics_due_ms: u64,
+    /// The machine's figures, when the database asks for them.
+    system_stats: Option<SystemStats>,
     lock_is_elsewhere: bool,
     lacks_root: bool,
 }
@@ -111,6 +133,7 @@ impl Mode {
     fn new(control: Control, client: Client, engine: Engine, dummy: DummyMode) -> Self {
         Self {
             control,
+            cells: Rc::default(),
             client,
             engine,
             dummy,
@@ -125,35 +148,39 @@ impl Mode {
             is_behind: false,
             refused: BTreeSet::new(),
             statistics_due_ms: 0,
+            system_stats: None,
             lock_is_elsewhere: false,
             lacks_root: false,
         }
     }
 
-    fn on_event(&mut self, event: client::Event) {
+    async fn on_event(&mut self, event: client::Event) {
+        let replica = self.client.replica();
+        let cells = |table: &Table| replica.rows(*table).len() * table.columns().len();
+        self.cells.set(Table::ALL.iter().map(cells).sum::<usize>() as u64);
         match event {
             client::Event::Connected => {
                 // It may be another server, or the same one without its volatile columns.
                 self.status.forget();
                 self.refused.clear();
-                self.configure();
+                self.configure().await;
             }
             client::Event::Updated(changes) => {
                 self.note(&changes);
                 if concerns_configuration(&changes) {
-                    self.configure();
+                    self.configure().await;
                 } else {
                     self.is_behind = true;
-                    self.catch_up();
+                    self.catch_up().await;
                 }
             }
             client::Event::Disconnected => {}
             client::Event::Lock(true) => {
                 self.lock_is_elsewhere = false;
-                self.configure();
+                self.configure().await;
             }
-            client::Event::Lock(false) => self.stand_back(),
-            client::Event::Committed(id, outcome) => self.on_outcome(id, outcome.err()),
+            client::Event::Lock(false) => self.stand_back().await,
+            client::Event::Committed(id, outcome) => self.on_outcome(id, outcome.err()).await,
         }
     }
 
@@ -181,7 +208,7 @@ impl Mode {
     }
 
     /// Another daemon has the lock: ours leaves the datapath to it.
-    fn stand_back(&mut self) {
+    async fn stand_back(&mut self) {
         if !self.lock_is_elsewhere {
             tracing::error!(
                 target: "bridge",
@@ -191,14 +218,14 @@ impl Mode {
             );
         }
         self.lock_is_elsewhere = true;
-        self.engine.end(false);
+        self.engine.end(false).await;
         (self.desired, self.configured) = (None, None);
         self.datapath_ids.clear();
         self.status.forget();
     }
 
     /// Makes true what the database wants, and tells it.
-    fn configure(&mut self) {
+    async fn configure(&mut self) {
         if !self.client.is_writable() {
             return;
         }
@@ -225,13 +252,26 @@ impl Mode {
         let mut desired = desire(self.client.replica(), around);
         self.restored |= !desired.config.settings.flow_restore_wait;
         self.complain(std::mem::take(&mut desired.complaints));
+        self.look_at_the_machine(desired.enable_statistics);
+        yield_now().await;
         if self.desired.as_ref().is_none_or(|before| before.config != desired.config) {
-            self.engine.apply(desired.config.clone());
+            self.engine.apply(desired.config.clone()).await;
         }
         self.desired = Some(desired);
         self.configured = Some(next_cfg);
         self.is_behind = true;
-        self.tell(false);
+        yield_now().await;
+        self.tell(false).await;
+    }
+
+    fn look_at_the_machine(&mut self, is_wanted: bool) {
+        if !is_wanted {
+            self.system_stats = None;
+        } else if self.system_stats.is_none() {
+            let dir = self.control.dirs().run.clone();
+            let ours = self.control.pidfile().map(Path::to_owned);
+            self.system_stats = Some(SystemStats::start(Pidfiles { dir, ours }));
+        }
     }
 
     fn complain(&mut self, complaints: BTreeSet<Complaint>) {
@@ -245,20 +285,20 @@ impl Mode {
         self.said = complaints;
     }
 
-    fn on_devices(&mut self) {
+    async fn on_devices(&mut self) {
         if self.lock_is_elsewhere {
             return;
         }
-        let _ = self.engine.refresh();
+        let _ = self.engine.refresh().await;
         self.is_behind = true;
-        self.catch_up();
+        self.catch_up().await;
     }
 
-    fn on_tick(&mut self) {
+    async fn on_tick(&mut self) {
         if self.lock_is_elsewhere {
             return;
         }
-        let _ = self.engine.tick();
+        let _ = self.engine.tick().await;
         let now_ms = clock::now_ms();
         let settings = self.desired.as_ref().map(|desired| &desired.config.settings);
         let interval_ms = settings.and_then(|settings| settings.stats_update_interval_ms);
@@ -269,22 +309,23 @@ impl Mode {
         self.is_behind = true;
         if now_ms >= due_ms && self.in_flight.is_empty() && self.client.is_writable() {
             self.statistics_due_ms = now_ms + interval_ms;
-            self.engine.refresh_stats();
-            self.tell(true);
+            self.engine.refresh_stats().await;
+            yield_now().await;
+            self.tell(true).await;
         } else {
-            self.catch_up();
+            self.catch_up().await;
         }
     }
 
     /// Tells the database what it may not know, unless a transaction is on its way: what that one
     /// does is seen first.
-    fn catch_up(&mut self) {
+    async fn catch_up(&mut self) {
         if self.is_behind && self.in_flight.is_empty() {
-            self.tell(false);
+            self.tell(false).await;
         }
     }
 
-    fn tell(&mut self, with_statistics: bool) {
+    async fn tell(&mut self, with_statistics: bool) {
         let (Some(desired), Some(configured)) = (&self.desired, self.configured) else { return };
         if !self.client.is_writable() {
             return;
@@ -307,13 +348,19 @@ impl Mode {
         let link = |name: &str| self.engine.link(name);
         let facts = Facts { replica, rows, config: &desired.config, outcome, link };
         self.status.write(&facts, &mut txn);
+        yield_now().await;
         let patches = patch_statistics(&self.engine);
         let patch = |bridge: &str, name: &str| {
             let found = patches.get(bridge).and_then(|ports| ports.get(name));
             found.copied().unwrap_or_default()
         };
         self.status.write_statistics(&facts, patch, !with_statistics, &mut txn);
-        write_root(replica, self.dummy, &mut txn);
+        yield_now().await;
+        let latest = match &self.system_stats {
+            None => Some(Figures::new()),
+            Some(stats) => stats.latest(),
+        };
+        write_root(replica, self.dummy, latest.as_ref(), &mut txn);
         if let Some(switch) = &*self.engine.current().borrow() {
             write_capabilities(replica, switch.datapath.support(), &mut txn);
         }
@@ -325,8 +372,9 @@ impl Mode {
         self.in_flight.insert(id);
     }
 
-    fn on_outcome(&mut self, id: TxnId, error: Option<TxnError>) {
+    async fn on_outcome(&mut self, id: TxnId, error: Option<TxnError>) {
         self.in_flight.remove(&id);
+        self.status.settled();
         match error {
             None => {
                 if self.configured.is_some() {
@@ -355,7 +403,7 @@ impl Mode {
                 }
             }
         }
-        self.catch_up();
+        self.catch_up().await;
     }
 
     /// The first configuration is in force and the database knows it.

@@ -8,12 +8,13 @@
 //!
 //! Source: ovs-vswitchd.conf.db(5); where that is silent, what the peer was seen to write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ovs_netlink::ethtool::{self, Driver, LinkMode};
 
 use super::desired::Rows;
-use crate::bridge::config::{Config, InterfaceKind};
+use super::system_stats::Figures;
+use crate::bridge::config::{BOND_INSTEAD, Config, InterfaceKind, Lacking};
 use crate::bridge::engine::{BridgeOutcome, DummyMode, InterfaceOutcome, Outcome};
 use crate::datapath::Support;
 use crate::flow::EthAddr;
@@ -30,8 +31,11 @@ const INTERNAL: &str = "openvswitch";
 #[derive(Debug)]
 pub struct Status {
     dummy: DummyMode,
-    /// What the rows of interfaces were told last.
-    told: BTreeMap<Uuid, Told>,
+    /// What the rows of interfaces were told last, and whether they were of a bond.
+    told: BTreeMap<Uuid, (Told, bool)>,
+    /// Rows of interfaces that the transaction under way writes: what changes in them next is what
+    /// they were told.
+    written: BTreeSet<Uuid>,
     /// By ifindex and name: a renamed or replaced device is asked anew.
     drivers: BTreeMap<(u32, String), Drive>,
     /// The ports' columns were written since the connection came.
@@ -119,20 +123,44 @@ pub struct PatchStats {
 impl Status {
     /// Nothing was told yet.
     pub fn new(dummy: DummyMode) -> Self {
-        Self { dummy, told: BTreeMap::new(), drivers: BTreeMap::new(), ports_told: false }
+        Self {
+            dummy,
+            told: BTreeMap::new(),
+            written: BTreeSet::new(),
+            drivers: BTreeMap::new(),
+            ports_told: false,
+        }
     }
 
     /// It is not known any more what the rows hold: after a lost connection, a refused transaction.
     pub fn forget(&mut self) {
         self.told.clear();
+        self.written.clear();
         self.ports_told = false;
+    }
+
+    /// The transaction under way has ended; its changes, if it made any, have come before.
+    pub fn settled(&mut self) {
+        self.written.clear();
     }
 
     /// Rows were changed, by us or by others.
     pub fn touched(&mut self, changes: &Changes) {
         for ((table, uuid), change) in &changes.touched {
             match table {
-                Table::Interface => drop(self.told.remove(uuid)),
+                Table::Interface => {
+                    let is_told = match change {
+                        // Counters are not among what is told here.
+                        Change::Modified(columns) => {
+                            columns.iter().all(|column| *column == "statistics")
+                                || self.written.remove(uuid)
+                        }
+                        Change::Inserted | Change::Deleted => false,
+                    };
+                    if !is_told {
+                        self.told.remove(uuid);
+                    }
+                }
                 Table::Port if *change == Change::Inserted => self.ports_told = false,
                 _ => {}
             }
@@ -154,6 +182,7 @@ impl Status {
             write_ports(facts.replica, txn);
         }
         let patches = patches(facts.config, facts.outcome);
+        let bonded = bonded(facts.config);
         for ((bridge, name), uuid) in &facts.rows.interfaces {
             let outcome = had(facts.outcome, bridge).and_then(|b| b.interfaces.get(name));
             let Some(outcome) = outcome else { continue };
@@ -165,7 +194,11 @@ impl Status {
                 Ok(had) if had.odp.is_none() => has_peer(&patches, facts.config, bridge, name),
                 _ => Ok(()),
             };
-            if self.told.get(uuid).is_some_and(|told| told.is_of(outcome, link, &peer)) {
+            let is_bonded = bonded.contains(&(bridge.as_str(), name.as_str()));
+            let is_told = |(told, was_bonded): &(Told, bool)| {
+                *was_bonded == is_bonded && told.is_of(outcome, link, &peer)
+            };
+            if self.told.get(uuid).is_some_and(is_told) {
                 continue;
             }
             let told = match (outcome, link) {
@@ -177,12 +210,13 @@ impl Status {
                     Told::Device(*had, link)
                 }
             };
-            self.write_interface(&told, uuid, txn);
-            self.told.insert(*uuid, told);
+            self.write_interface(&told, is_bonded, uuid, txn);
+            self.written.insert(*uuid);
+            self.told.insert(*uuid, (told, is_bonded));
         }
         let rows = &facts.rows.interfaces;
         if self.told.len() > rows.len() {
-            let known: std::collections::BTreeSet<&Uuid> = rows.values().collect();
+            let known: BTreeSet<&Uuid> = rows.values().collect();
             self.told.retain(|uuid, _| known.contains(uuid));
         }
         if self.drivers.len() > 2 * rows.len() + 16 {
@@ -190,8 +224,14 @@ impl Status {
         }
     }
 
-    fn write_interface(&mut self, told: &Told, uuid: &Uuid, txn: &mut Transaction) {
-        let columns = match told {
+    fn write_interface(
+        &mut self,
+        told: &Told,
+        is_bonded: bool,
+        uuid: &Uuid,
+        txn: &mut Transaction,
+    ) {
+        let mut columns = match told {
             Told::Failed(text) => failed(text),
             Told::Number(had) => accepted(had),
             Told::Patch(had, peer) => {
@@ -208,6 +248,11 @@ impl Status {
                 columns
             }
         };
+        if is_bonded && !matches!(told, Told::Failed(_)) {
+            let error = format!("{} is not supported; {BOND_INSTEAD}", Lacking::Bond);
+            columns.retain(|(column, _)| *column != "error");
+            columns.push(("error", Datum::from(error.as_str())));
+        }
         for (column, datum) in columns.into_iter().chain(not_there()) {
             txn.update(Table::Interface, uuid, column, datum);
         }
@@ -263,6 +308,17 @@ impl Status {
     }
 }
 
+/// Interfaces of ports that have several, with their bridges.
+fn bonded(config: &Config) -> BTreeSet<(&str, &str)> {
+    let mut bonded = BTreeSet::new();
+    for (bridge, config) in &config.bridges {
+        for port in config.ports.values().filter(|port| port.is_bond()) {
+            bonded.extend(port.interfaces.keys().map(|name| (bridge.as_str(), name.as_str())));
+        }
+    }
+    bonded
+}
+
 /// Patch ports that could be had, and where they lead.
 fn patches<'a>(config: &'a Config, outcome: &Outcome) -> BTreeMap<&'a str, &'a str> {
     let mut patches = BTreeMap::new();
@@ -301,8 +357,14 @@ fn had<'a>(outcome: &'a Outcome, bridge: &str) -> Option<&'a BridgeOutcome> {
     outcome.bridges.get(bridge).filter(|bridge| bridge.error.is_none())
 }
 
-/// Writes what is told in the one row of `Open_vSwitch`, `cur_cfg` left out.
-pub fn write_root(replica: &Replica, dummy: DummyMode, txn: &mut Transaction) {
+/// Writes what is told in the one row of `Open_vSwitch`, `cur_cfg` left out. `statistics` are those of the
+/// machine, `None` if they are not known yet.
+pub fn write_root(
+    replica: &Replica,
+    dummy: DummyMode,
+    statistics: Option<&Figures>,
+    txn: &mut Transaction,
+) {
     let Some(root) = replica.root() else { return };
     let mut datapaths = vec!["system"];
     let mut interfaces = vec!["internal", "patch", "system"];
@@ -315,7 +377,10 @@ pub fn write_root(replica: &Replica, dummy: DummyMode, txn: &mut Transaction) {
     write("iface_types", Datum::set(interfaces));
     write("dpdk_initialized", Datum::from(false));
     write("dpdk_version", Datum::from("none"));
-    write("statistics", Datum::EMPTY);
+    if let Some(figures) = statistics {
+        let pairs = figures.iter().map(|(name, figure)| (name.as_str(), figure.as_str()));
+        write("statistics", Datum::map(pairs));
+    }
 }
 
 /// Writes what the kernel's datapath can do, where a row of `Datapath` asks for it.
@@ -343,6 +408,7 @@ fn capabilities(support: &Support) -> Vec<(&'static str, String)> {
         ("ct_state", support.ct_state.value.to_string()),
         ("ct_state_nat", support.ct_state_nat.value.to_string()),
         ("ct_timeout", support.ct_timeout.value.to_string()),
+        ("ct_zero_snat", support.ct_zero_snat.value.to_string()),
         ("ct_zone", support.ct_zone.value.to_string()),
         ("explicit_drop_action", support.drop_action.value.to_string()),
         ("lb_output_action", false.to_string()),
@@ -351,6 +417,7 @@ fn capabilities(support: &Support) -> Vec<(&'static str, String)> {
         ("max_mpls_depth", support.max_mpls_depth.value.to_string()),
         ("max_vlan_headers", support.max_vlan_headers.value.to_string()),
         ("nd_ext", false.to_string()),
+        ("psample", support.psample.value.to_string()),
         ("recirc", support.recirc.value.to_string()),
         ("sample_nesting", (support.sample_nesting.value > 0).to_string()),
         ("tnl_push_pop", false.to_string()),

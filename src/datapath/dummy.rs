@@ -5,9 +5,18 @@
 //! have the numbers that their names end in, `br…` from 100 on; a device lives as long as its port;
 //! flows are shown with the packet type, and with as much of the mask as was asked for.
 //!
+//! Besides there are those that `dpctl/add-dp` makes ([`by_hand`]), each with devices of its own; no bridge
+//! is on them.
+//!
 //! What always holds: what is shown says the same as what was installed. Any thread.
 
-use std::{borrow::Cow, sync::LazyLock};
+pub mod by_hand;
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 use ovs_netlink::{
     attr::{AttrError, AttrWriter, Attrs},
@@ -16,8 +25,8 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort, PortEvents,
-    PortInfo, PortKind, Support, UpcallPort,
+    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort,
+    PortEvents, PortInfo, PortKind, Support, UpcallPort,
     fake::{FakeDatapath, FakeKernel},
 };
 use crate::{
@@ -32,6 +41,8 @@ use crate::{
 /// First number of a port whose name begins with `br`, so that numbers of tests stay readable.
 const BRIDGES_FROM: u32 = 100;
 const PORT_MAX: u32 = 0xfffe;
+/// Name space of packet types without an Ethernet header, which are then Ethernet types.
+const BY_ETHERTYPE: u32 = 1 << 16;
 
 /// The dummies of this process.
 pub fn kernel() -> &'static FakeKernel {
@@ -48,7 +59,12 @@ pub fn open(type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
 }
 
 fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyDatapath, DpError> {
-    Ok(DummyDatapath { fake: kernel.open(name, true)?.unmasked(), type_name: type_name.to_owned() })
+    Ok(DummyDatapath {
+        fake: kernel.open(name, true)?.unmasked(),
+        type_name: type_name.to_owned(),
+        is_by_hand: false,
+        flows_by_hand: Mutex::default(),
+    })
 }
 
 /// See the module's page.
@@ -56,9 +72,32 @@ fn open_in(kernel: &FakeKernel, type_name: &str, name: &str) -> Result<DummyData
 pub struct DummyDatapath {
     fake: FakeDatapath,
     type_name: String,
+    /// Whether no bridge is on it: its ports have the numbers that they are given.
+    is_by_hand: bool,
+    /// Flows that were not put by a handler.
+    flows_by_hand: Mutex<HashMap<[u8; 16], Said>>,
+}
+
+/// What a flow says of what is not told apart here: every packet has an Ethernet header.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    /// Its mask is exact in the packet type.
+    packet_type: bool,
+    /// Its key has Ethernet addresses.
+    ethernet: bool,
+}
+
+impl Said {
+    /// As handlers put flows.
+    const ALL: Self = Self { packet_type: true, ethernet: true };
 }
 
 impl DummyDatapath {
+    /// What it makes its ports of.
+    pub const fn devices(&self) -> &FakeKernel {
+        self.fake.kernel()
+    }
+
     /// The number that a port of this name gets.
     fn choose(&self, name: &str) -> Result<Option<OdpPort>, DpError> {
         let ports = self.fake.ports()?;
@@ -70,6 +109,17 @@ impl DummyDatapath {
         let named = named.and_then(|n| n.checked_add(first));
         let fits = |n: &u32| (1..=PORT_MAX).contains(n) && is_free(*n);
         Ok(named.filter(fits).or_else(|| (1..=PORT_MAX).find(fits)).map(OdpPort))
+    }
+
+    fn flows_by_hand(&self) -> MutexGuard<'_, HashMap<[u8; 16], Said>> {
+        self.flows_by_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shown<'a>(&'a self, each: &'a mut dyn FnMut(&FlowMsg<'_>)) -> impl FnMut(&FlowMsg<'_>) + 'a {
+        move |flow| {
+            let said = flow.ufid.and_then(|ufid| self.flows_by_hand().get(&ufid).copied());
+            show(flow, said.unwrap_or(Said::ALL), each);
+        }
     }
 }
 
@@ -122,14 +172,17 @@ impl Datapath for DummyDatapath {
         self.fake.upcall_pid(port)
     }
 
-    /// The number is chosen by the name, whatever is wanted.
+    /// For bridges the number is chosen by the name, whatever is wanted.
     fn port_add(
         &self,
         name: &str,
         kind: PortKind,
-        _want: Option<OdpPort>,
+        want: Option<OdpPort>,
     ) -> Result<OdpPort, DpError> {
-        let want = self.choose(name)?;
+        let want = match want.filter(|_| self.is_by_hand) {
+            Some(want) => Some(want),
+            None => self.choose(name)?,
+        };
         self.fake.port_add(name, kind, want)
     }
 
@@ -165,7 +218,7 @@ impl Datapath for DummyDatapath {
         detail: DumpDetail,
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<(), DpError> {
-        self.fake.flow_dump(detail, &mut |flow| show(flow, each))
+        self.fake.flow_dump(detail, &mut self.shown(each))
     }
 
     fn flow_get(
@@ -173,14 +226,17 @@ impl Datapath for DummyDatapath {
         ufid: &[u8; 16],
         each: &mut dyn FnMut(&FlowMsg<'_>),
     ) -> Result<bool, DpError> {
-        self.fake.flow_get(ufid, &mut |flow| show(flow, each))
+        self.fake.flow_get(ufid, &mut self.shown(each))
     }
 
     fn flow_ops(&self, ops: &[FlowOp<'_>], done: &mut dyn FnMut(usize, FlowResult)) {
-        self.fake.flow_ops(ops, done);
+        for (index, op) in ops.iter().enumerate() {
+            done(index, self.flow_op(op));
+        }
     }
 
     fn flow_flush(&self) -> Result<(), DpError> {
+        self.flows_by_hand().clear();
         self.fake.flow_flush()
     }
 
@@ -192,16 +248,99 @@ impl Datapath for DummyDatapath {
         for port in self.ports()?.into_iter().filter(|port| port.odp != OdpPort::LOCAL) {
             self.port_del(port.odp)?;
         }
+        by_hand::forget(self);
         self.fake.destroy()
     }
 }
 
+impl DummyDatapath {
+    /// Handlers put flows by messages of their own: what is put here is somebody's own idea of a flow.
+    fn flow_op(&self, op: &FlowOp<'_>) -> FlowResult {
+        match *op {
+            FlowOp::Put { ufid, key, mask, actions } => {
+                let taken = Taken::new(key, mask, "create")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                let result = self.one_op(FlowOp::Put { ufid, key, mask, actions });
+                if let (Some(&ufid), Ok(_)) = (ufid, &result) {
+                    self.flows_by_hand().insert(ufid, taken.said);
+                }
+                result
+            }
+            FlowOp::Modify { ufid, key, mask, actions } => {
+                let taken = Taken::new(key, mask, "modify")?;
+                let (key, mask) = (&taken.key, taken.mask.as_deref());
+                self.one_op(FlowOp::Modify { ufid, key, mask, actions })
+            }
+            FlowOp::Del { ufid, .. } => {
+                if let Some(ufid) = ufid {
+                    self.flows_by_hand().remove(ufid);
+                }
+                self.one_op(*op)
+            }
+        }
+    }
+
+    fn one_op(&self, op: FlowOp<'_>) -> FlowResult {
+        let mut result = Ok(None);
+        self.fake.flow_ops(&[op], &mut |_, done| result = done);
+        result
+    }
+}
+
+/// Key and mask of a flow as a datapath in user space takes them: it wants to know the port and knows
+/// packet types, and does without Ethernet addresses, where Linux has it the other way round.
+struct Taken {
+    key: Vec<u8>,
+    mask: Option<Vec<u8>>,
+    said: Said,
+}
+
+impl Taken {
+    fn new(key: &[u8], mask: Option<&[u8]>, doing: &str) -> Result<Self, DpError> {
+        let refused = || DpError::new(DpErrorKind::Invalid, format!("{doing} flow"), libc::EINVAL);
+        let find = |attrs, kind| Attrs::new(attrs).find_kind(kind).map_err(|_| refused());
+        let said_in = mask.unwrap_or(key);
+        if find(said_in, uapi::OVS_KEY_ATTR_IN_PORT)?.is_none() {
+            tracing::error!(
+                target: "dpif_netdev", "failed to put[{doing}] flow: in_port is not an exact match"
+            );
+            return Err(refused());
+        }
+        // There are no packets of other types.
+        let packet_type = find(key, uapi::OVS_KEY_ATTR_PACKET_TYPE)?;
+        if packet_type.is_some_and(|attr| attr.u32() != Ok(0)) {
+            return Err(refused());
+        }
+        let said = Said {
+            packet_type: find(said_in, uapi::OVS_KEY_ATTR_PACKET_TYPE)?.is_some(),
+            ethernet: find(key, uapi::OVS_KEY_ATTR_ETHERNET)?.is_some(),
+        };
+        let without_type = |attrs| {
+            let mut kept = Vec::new();
+            let mut w = AttrWriter::new(&mut kept);
+            for attr in Attrs::new(attrs) {
+                let attr = attr?;
+                if attr.kind != uapi::OVS_KEY_ATTR_PACKET_TYPE {
+                    w.bytes(attr.kind, attr.value);
+                }
+            }
+            w.finish().map(|()| kept)
+        };
+        let mut kept = without_type(key).map_err(|_: AttrError| refused())?;
+        if !said.ethernet {
+            AttrWriter::new(&mut kept).bytes(uapi::OVS_KEY_ATTR_ETHERNET, &[0; 12]);
+        }
+        let mask = mask.map(without_type).transpose().map_err(|_| refused())?;
+        Ok(Self { key: kept, mask, said })
+    }
+}
+
 /// Shows a flow as a datapath in user space does, which speaks of packet types.
-fn show(flow: &FlowMsg<'_>, each: &mut dyn FnMut(&FlowMsg<'_>)) {
+fn show(flow: &FlowMsg<'_>, said: Said, each: &mut dyn FnMut(&FlowMsg<'_>)) {
     let (mut key, mut mask) = (Vec::new(), Vec::new());
     match (flow.key, flow.mask) {
         (Some(from_key), Some(from_mask)) => {
-            if in_user_space(from_key, from_mask, &mut key, &mut mask).is_none() {
+            if in_user_space(from_key, from_mask, said, &mut key, &mut mask).is_none() {
                 return each(flow);
             }
             each(&FlowMsg { key: Some(&key), mask: Some(&mask), ..*flow });
@@ -215,6 +354,7 @@ fn show(flow: &FlowMsg<'_>, each: &mut dyn FnMut(&FlowMsg<'_>)) {
 fn in_user_space(
     from_key: &[u8],
     from_mask: &[u8],
+    said: Said,
     key: &mut Vec<u8>,
     mask: &mut Vec<u8>,
 ) -> Option<()> {
@@ -223,7 +363,10 @@ fn in_user_space(
     let (mut flow, mut wc) = (Flow::ZERO, FlowWildcards::default());
     OdpKey(from_key).to_flow(limit, &mut flow).ok()?;
     mask_to_wildcards(from_mask, &flow, limit, &mut wc).ok()?;
-    wc.masks.packet_type = u32::MAX.into();
+    wc.masks.packet_type = if said.packet_type { u32::MAX } else { 0 }.into();
+    if !said.ethernet {
+        flow.packet_type = (BY_ETHERTYPE | u32::from(flow.dl_type.get())).into();
+    }
     let mut attrs = Vec::new();
     key_from_flow(&flow, &support, &mut attrs).ok()?;
     in_order(&attrs, key).ok()?;
@@ -267,6 +410,8 @@ fn in_order(attrs: &[u8], out: &mut Vec<u8>) -> Result<(), AttrError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::odp::{
         format::{Style, format_key},
@@ -329,7 +474,8 @@ mod tests {
             mask: Some(&installed.mask),
             actions: installed.actions.as_bytes(),
         };
-        dp.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
+        // As a handler does.
+        dp.fake.flow_ops(&[put], &mut |_, result| assert!(result.is_ok(), "{result:?}"));
         let shown = |verbose| {
             let mut text = String::new();
             dp.flow_dump(DumpDetail::Full, &mut |flow| {
@@ -352,5 +498,38 @@ mod tests {
              ipv4(src=10.0.0.1/0.0.0.0,dst=10.0.0.2/0.0.0.0,proto=6/0,tos=0/0,ttl=64/0,frag=no),\
              tcp(src=8/0,dst=9/0),tcp_flags(0/0)"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            key in proptest::collection::vec(any::<u8>(), 0..96),
+            mask in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..96)),
+        ) {
+            if let Ok(taken) = Taken::new(&key, mask.as_deref(), "create") {
+                for attrs in [Some(taken.key), taken.mask].into_iter().flatten() {
+                    prop_assert!(Attrs::new(&attrs).all(|attr| attr.is_ok()));
+                }
+            }
+        }
+
+        /// Among attributes that are well formed.
+        #[test]
+        fn what_is_taken_has_ethernet_and_no_type(kinds in proptest::collection::vec(0..40u16, 0..8)) {
+            let mut key = Vec::new();
+            let mut w = AttrWriter::new(&mut key);
+            kinds.iter().for_each(|&kind| w.u32(kind, 0));
+            w.finish().unwrap();
+            let has = |attrs: &[u8], kind| Attrs::new(attrs).find_kind(kind).unwrap().is_some();
+            let in_port = has(&key, uapi::OVS_KEY_ATTR_IN_PORT);
+            let result = Taken::new(&key, None, "modify");
+            prop_assert_eq!(result.is_ok(), in_port);
+            if let Ok(Taken { key: taken, said, .. }) = result {
+                prop_assert!(has(&taken, uapi::OVS_KEY_ATTR_ETHERNET));
+                prop_assert!(!has(&taken, uapi::OVS_KEY_ATTR_PACKET_TYPE));
+                prop_assert_eq!(said.packet_type, has(&key, uapi::OVS_KEY_ATTR_PACKET_TYPE));
+                prop_assert_eq!(said.ethernet, has(&key, uapi::OVS_KEY_ATTR_ETHERNET));
+            }
+        }
     }
 }

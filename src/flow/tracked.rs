@@ -81,6 +81,15 @@ impl<'w> Tracked<'w> {
         (tci & VLAN_CFI != 0).then_some(tci & VLAN_VID_MASK)
     }
 
+    /// The id of the VLAN header behind the outermost; `None` where there is none. Recorded as read, with
+    /// presence.
+    pub fn inner_vid(&mut self) -> Option<u16> {
+        let mask = &mut self.wc.masks.vlans[1].tci;
+        mask.set(mask.get() | VLAN_VID_MASK | VLAN_CFI);
+        let tci = self.flow.vlans[1].tci.get();
+        (tci & VLAN_CFI != 0).then_some(tci & VLAN_VID_MASK)
+    }
+
     /// The priority bits of the outermost VLAN header, where they stand in its TCI; 0 where there is
     /// no header.
     pub fn outer_pcp(&mut self) -> u16 {

@@ -15,7 +15,7 @@ use crate::{
         dummy,
         fake::{FakeKernel, LinkState},
     },
-    flow::{Flow, compose::compose},
+    flow::{FLOW_NW_FRAG_LATER, Flow, compose::compose},
     odp::{key::OdpKey, parse::parse_key},
     unixctl::{Answer, Call, CommandError, Registry},
 };
@@ -68,7 +68,7 @@ fn receive(kernel: &FakeKernel, call: &Call) -> Answer {
         return Err("no such dummy netdev".into());
     }
     let mut args = call.args.get(1..).unwrap_or_default().iter().map(String::as_str).peekable();
-    if args.len() > 2 && args.peek() == Some(&"--qid") {
+    if args.len() > 1 && args.peek() == Some(&"--qid") {
         args.next();
         let queue = args.next().unwrap_or_default();
         if queue.parse::<u32>().is_err() {
@@ -111,11 +111,14 @@ fn hex(text: &str) -> Option<Vec<u8>> {
 /// A frame that has this datapath flow key, and the length that is asked for.
 fn of_flow(text: &str, len: Option<usize>) -> Result<Vec<u8>, CommandError> {
     let (mut key, mut mask) = (Vec::new(), Vec::new());
-    parse_key(text, None, &mut key, &mut mask)?;
+    parse_key(text, None, &mut key, &mut mask)
+        .map_err(|error| CommandError(error.syntax_error(text)))?;
     let mut flow = Flow::ZERO;
     OdpKey(&key).to_flow(crate::flow::FLOW_MAX_VLAN_HEADERS, &mut flow)?;
     let Some(len) = len else {
-        let payload: Vec<u8> = (0..PAYLOAD_LEN).collect();
+        // What the peer makes has nothing behind the IP header of a later fragment.
+        let is_later = flow.nw_frag & FLOW_NW_FRAG_LATER != 0;
+        let payload: Vec<u8> = if is_later { Vec::new() } else { (0..PAYLOAD_LEN).collect() };
         return Ok(compose(&flow, &payload));
     };
     let bare = compose(&flow, &[]).len();
@@ -190,9 +193,13 @@ fn ip6addr(kernel: &FakeKernel, call: &Call) -> Answer {
         return Err("Unknown Dummy Interface".into());
     }
     let (address, prefix) = text.split_once('/').unwrap_or((text, "128"));
-    let prefix_fits = prefix.parse::<u8>().is_ok_and(|prefix| prefix <= 128);
-    match address.parse::<std::net::Ipv6Addr>() {
-        Ok(_) if prefix_fits => Ok("OK".into()),
+    let prefix = prefix.parse::<u8>().ok();
+    match (address.parse::<std::net::Ipv6Addr>(), prefix) {
+        (Ok(_), Some(0..=128)) => Ok("OK".into()),
+        (Ok(_), Some(_)) => {
+            let range = "IPv6 network prefix bits not between 0 and 128, inclusive";
+            Err(format!("{text}: {range}").into())
+        }
         _ => Err(format!("{text}: invalid IPv6 address").into()),
     }
 }
@@ -236,7 +243,9 @@ mod tests {
         let other = "in_port(1),eth(src=50:54:00:00:00:05,dst=50:54:00:00:00:07),eth_type(0x0900)";
         assert_eq!(of_flow(other, None).unwrap().len(), 14);
         assert_eq!(of_flow(other, Some(64)).unwrap().len(), 64);
-        assert!(of_flow("nonsense", None).is_err());
+        let later = ICMP.replace("frag=no", "frag=later").replace(",icmp(type=8,code=0)", "");
+        assert_eq!(of_flow(&later, None).unwrap().len(), 34);
+        assert_eq!(of_flow("nonsense", None).unwrap_err().0, "syntax error at nonsense");
         assert!(of_flow(&tcp, Some(20)).is_err());
     }
 
@@ -267,6 +276,7 @@ mod tests {
         assert_eq!(said(&["p9", hex]), Err("no such dummy netdev".to_owned()));
         assert_eq!(said(&["p1", ICMP, "--len", "10"]), Err("too small packet len".to_owned()));
         assert_eq!(said(&["p1", "--qid", "x", hex]), Err("bad rx queue id.".to_owned()));
+        assert_eq!(said(&["p1", "--qid", "0"]), Ok(().into()));
     }
 
     fn parse_error(text: &str) -> String {
@@ -293,5 +303,7 @@ mod tests {
         assert_eq!(ip4addr(&kernel, &call(&["p1", "1.1.2.88/24"])), ok);
         assert!(ip4addr(&kernel, &call(&["p1", "1.1.2/24"])).is_err());
         assert_eq!(ip6addr(&kernel, &call(&["p1", "2001:cafe::88/24"])), ok);
+        let error = ip6addr(&kernel, &call(&["p1", "2001::1/129"])).unwrap_err().0;
+        assert_eq!(error, "2001::1/129: IPv6 network prefix bits not between 0 and 128, inclusive");
     }
 }

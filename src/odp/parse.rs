@@ -40,6 +40,25 @@ pub struct ParseError {
     pub rest: String,
 }
 
+impl ParseError {
+    /// The peer's words for a key of this text that cannot be read: all from the attribute on in which
+    /// the fault is.
+    pub fn syntax_error(&self, text: &str) -> String {
+        let (mut depth, mut start) = (0usize, 0);
+        for (at, c) in text.char_indices().take_while(|(at, _)| *at <= self.at) {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                ',' | ' ' | '\t' | '\r' | '\n' if depth == 0 && at < self.at => {
+                    start = at + c.len_utf8();
+                }
+                _ => {}
+            }
+        }
+        format!("syntax error at {}", text.get(start..).unwrap_or_default())
+    }
+}
+
 /// A line of a dump of flows, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowText {

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod session;
 mod stream;
 mod tls;
+pub mod tls_policy;
 pub mod transaction;
 mod updates;
 pub mod value;

@@ -347,7 +347,7 @@ impl Session {
                 self.ask(State::DataSchema(Method::CondSince), "get_schema", json!([DATABASE]));
             }
             (State::DataSchema(method), Ok(Some(schema))) => {
-                self.take_schema(&serde_json::from_str(schema.get())?)?;
+                self.take_schema(schema)?;
                 self.monitor(method);
             }
             (State::DataMonitor(Method::CondSince), Err(_)) => self.monitor(Method::Cond),
@@ -366,8 +366,8 @@ impl Session {
         Ok(())
     }
 
-    fn take_schema(&mut self, schema: &Value) -> Result<(), SessionError> {
-        let schema = Schema::parse(schema)?;
+    fn take_schema(&mut self, schema: &RawValue) -> Result<(), SessionError> {
+        let schema = Schema::parse(schema.get())?;
         if schema != *self.schema {
             // Other columns than before: what the server remembers as told is not what we need.
             self.last_txn = Uuid::ZERO;

@@ -28,13 +28,14 @@ use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
+use super::tls_policy::TlsPolicy;
 use crate::limits::PEM_FILE_MAX;
 use crate::strerror::strerror;
 use crate::vlog::{self, RateLimit};
 
 static RL: RateLimit = RateLimit::new(10, 25);
 
-/// Files for `ssl:` remotes; they are read anew at each connection.
+/// Files for `ssl:` remotes, which are read anew at each connection, and what may be spoken with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM: our private key.
@@ -45,6 +46,8 @@ pub struct TlsFiles {
     pub ca_cert: PathBuf,
     /// If `ca_cert` does not exist, trust whom we meet first and write it there.
     pub bootstrap_ca_cert: bool,
+    /// What may be spoken.
+    pub policy: TlsPolicy,
 }
 
 /// Makes a TLS connection of a TCP connection to `host`. What is wrong is logged; the error says
@@ -66,7 +69,7 @@ pub async fn connect(
         return Err(unusable("Private key must be configured to use SSL".to_owned()));
     };
     let bootstrap = files.bootstrap_ca_cert && !files.ca_cert.exists();
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(files.policy.provider());
     let verifier = Arc::new(ChainOnly {
         trust: if bootstrap {
             Trust::Anybody
@@ -116,7 +119,7 @@ fn config(
         .map_err(|error| format!("{}: {}", files.private_key.display(), pem_words(&error)))?;
     let chain = certificates(&files.certificate)?;
     ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&files.policy.versions())
         .map_err(|error| error.to_string())?
         .dangerous()
         .with_custom_certificate_verifier(verifier)

@@ -5,7 +5,7 @@
 //! port, and a flow that leaves by one port only has its destination there. `prime` learns both
 //! before [`adopt`] lets translation judge.
 //!
-//! Runs once on the control thread before handlers serve, and for single flows on the revalidator
+//! Runs once on a thread of its own before handlers serve, and for single flows on the revalidator
 //! when it finds one that it does not know.
 
 use ovs_netlink::action::{Action, Actions};
@@ -124,7 +124,7 @@ fn place(snapshot: &Snapshot, odp: OdpPort) -> Option<(&Bridge, &Port, &Bundle)>
 fn vlan_of(flow: &Flow, bundle: &Bundle) -> u16 {
     let tci = flow.vlans[0].tci.get();
     match bundle.vlan_mode {
-        VlanMode::Access => bundle.vlan,
+        VlanMode::Access | VlanMode::Dot1qTunnel(_) => bundle.vlan,
         VlanMode::Trunk => tci & VLAN_VID_MASK,
         _ if tci & VLAN_CFI != 0 && tci & VLAN_VID_MASK != 0 => tci & VLAN_VID_MASK,
         _ => bundle.vlan,

@@ -90,11 +90,9 @@ fn matchable(wc: &FlowWildcards) -> FlowWildcards {
     wc
 }
 
-/// Whether a flow has been idle for too long. `limit` is the number of flows allowed, `flows` how
-/// many there are: over the limit the idle go sooner, the longer the more there are too many.
-pub fn is_idle(ukey: &Ukey, now_ms: u64, max_idle_ms: u64, flows: usize, limit: usize) -> bool {
-    let idle_ms = now_ms.saturating_sub(ukey.last_use_ms());
-    idle_ms > allowed_idle_ms(max_idle_ms, flows, limit)
+/// Whether a flow has been idle for longer than `allowed_ms` (see [`allowed_idle_ms`]).
+pub fn is_idle(ukey: &Ukey, now_ms: u64, allowed_ms: u64) -> bool {
+    now_ms.saturating_sub(ukey.last_use_ms()) > allowed_ms
 }
 
 /// The idle time that is allowed when there are `flows` flows where `limit` are allowed: all of it

@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 use ovs_netlink::flow::FlowMsg;
 
 use self::adopt::Found;
-use self::decide::{Scratch, Verdict, is_idle, retranslate};
+use self::decide::{Scratch, Verdict, allowed_idle_ms, is_idle, retranslate};
 use self::pace::Pace;
 use crate::clock::Follower;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, DumpDetail, FlowOp, FlowTotals};
-use crate::limits::UNKNOWN_FLOWS_MAX;
+use crate::limits::{FLOW_OPS_BATCH, UNKNOWN_FLOWS_MAX};
 use crate::odp::ufid::Ufid;
 use crate::upcall::changes::{Changed, Wake};
 use crate::upcall::ukey::{DeleteReason, Feed, Ukey, UkeyState, UkeyStats};
@@ -46,6 +46,9 @@ const HELD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A dump that takes longer is worth a line in the log.
 const SLOW_DUMP_MS: u64 = 2_000;
+
+/// So many flows less are worth the walk over all free memory: a few megabytes.
+const CROWD: usize = 4_096;
 
 /// What the last round was like, for `upcall/show`; the control socket reads.
 #[derive(Default, Debug)]
@@ -71,6 +74,8 @@ pub struct Revalidator {
     scratch: Scratch,
     /// Flows that the kernel would not delete, to be tried again.
     undone: Vec<(Ufid, DeleteReason)>,
+    /// Most flows there were since memory was given back.
+    crowd: usize,
 }
 
 /// A flow that is to be changed or to go, copied out of its shard.
@@ -85,7 +90,8 @@ struct Todo {
 impl Revalidator {
     /// A revalidator that has not looked yet.
     pub fn new(udpif: Arc<Udpif>, datapath: Arc<dyn Datapath>, stats: Arc<RoundStats>) -> Self {
-        Self { udpif, datapath, stats, round: 0, scratch: Scratch::default(), undone: Vec::new() }
+        let scratch = Scratch::default();
+        Self { udpif, datapath, stats, round: 0, scratch, undone: Vec::new(), crowd: 0 }
     }
 
     /// Works until [`Changes::stop`](crate::upcall::changes::Changes::stop).
@@ -246,24 +252,33 @@ impl Revalidator {
             .collect();
         let counters = &self.udpif.counters;
         let mut failed = Vec::new();
-        self.datapath.flow_ops(&ops, &mut |i, result| {
-            let Some(todo) = todo.get(i) else {
-                return;
-            };
-            match result {
-                Ok(_) if todo.actions.is_some() => {
-                    counters.modified.fetch_add(1, Ordering::Relaxed);
+        let udpif = self.udpif.clone();
+        let mut pace = Pace::new(&udpif);
+        let mut done = 0;
+        while done < todo.len() {
+            let end = todo.len().min(done + pace.changes());
+            let (ops, todo) = (&ops[done..end], &todo[done..end]);
+            done = end;
+            self.datapath.flow_ops(ops, &mut |i, result| {
+                let Some(todo) = todo.get(i) else {
+                    return;
+                };
+                match result {
+                    Ok(_) if todo.actions.is_some() => {
+                        counters.modified.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
+                    Err(error) if error.kind == DpErrorKind::NoSuchFlow => {
+                        self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
+                    }
+                    Err(error) => {
+                        self.note_failure(&error);
+                        failed.push((todo.ufid, todo.reason, todo.actions.is_some()));
+                    }
                 }
-                Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
-                Err(error) if error.kind == DpErrorKind::NoSuchFlow => {
-                    self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
-                }
-                Err(error) => {
-                    self.note_failure(&error);
-                    failed.push((todo.ufid, todo.reason, todo.actions.is_some()));
-                }
-            }
-        });
+            });
+            pace.rest();
+        }
         // A flow that could not be changed must not stay as it was; one that could not be deleted
         // stays marked, and is tried again.
         let mut unchanged = Vec::new();
@@ -284,19 +299,25 @@ impl Revalidator {
         }
     }
 
-    /// Deletes flows from the kernel, their last counters credited.
+    /// Deletes flows from the kernel, their last counters credited: a batch at a time, since all of
+    /// a crowd's keys at once would be memory that does not come back.
     fn delete(&mut self, flows: impl IntoIterator<Item = (Ufid, DeleteReason)>, now_ms: u64) {
-        let todo: Vec<Todo> = flows
-            .into_iter()
-            .filter_map(|(ufid, reason)| {
-                let mut shard = self.udpif.ukeys.shard(&ufid);
+        let mut flows = flows.into_iter();
+        loop {
+            let udpif = &self.udpif;
+            let evicted = flows.by_ref().filter_map(|(ufid, reason)| {
+                let mut shard = udpif.ukeys.shard(&ufid);
                 let ukey = shard.get_mut(&ufid)?;
                 ukey.state = UkeyState::Evicting;
                 let key = ukey.key().to_vec();
                 Some(Todo { ufid, key, mask: Vec::new(), actions: None, reason })
-            })
-            .collect();
-        self.carry_out(&todo, now_ms);
+            });
+            let todo: Vec<Todo> = evicted.take(FLOW_OPS_BATCH).collect();
+            if todo.is_empty() {
+                return;
+            }
+            self.carry_out(&todo, now_ms);
+        }
     }
 
     /// The kernel does not have the flow any more.
@@ -346,8 +367,9 @@ impl Revalidator {
         let mut seen = 0u64;
         let flows = self.udpif.ukeys.len();
         let settings = &self.udpif.settings;
-        let max_idle_ms = settings.max_idle_ms.load(Ordering::Relaxed);
         let limit = self.udpif.flow_limit();
+        let allowed_ms =
+            allowed_idle_ms(settings.max_idle_ms.load(Ordering::Relaxed), flows, limit);
         let is_terse = settings.ufid.load(Ordering::Relaxed);
         let detail = if is_terse { DumpDetail::Terse } else { DumpDetail::Full };
         let datapath = self.datapath.clone();
@@ -357,8 +379,8 @@ impl Revalidator {
             seen += 1;
             pace.step();
             let ufid = flow.ufid.map(Ufid);
-            let is_idle = |ukey: &Ukey| is_idle(ukey, now_ms, max_idle_ms, flows, limit);
-            let known = ufid.and_then(|ufid| Some((ufid, self.saw(&ufid, flow, now_ms, is_idle)?)));
+            let known =
+                ufid.and_then(|ufid| Some((ufid, self.saw(&ufid, flow, now_ms, allowed_ms)?)));
             let Some((ufid, is_idle)) = known else {
                 NEW_FLOW.add(1);
                 if unknown.len() < UNKNOWN_FLOWS_MAX {
@@ -389,18 +411,23 @@ impl Revalidator {
         self.sweep(now_ms);
         self.meet(&unknown, now_ms);
         self.udpif.health.full.store(false, Ordering::Relaxed);
+        self.give_memory_back();
         Ok(())
+    }
+
+    /// Gives memory back to the system when most of a crowd of flows is gone.
+    fn give_memory_back(&mut self) {
+        let flows = self.udpif.ukeys.len();
+        self.crowd = self.crowd.max(flows);
+        if flows <= self.crowd / 2 && self.crowd - flows >= CROWD {
+            ovs_netlink::give_memory_back();
+            self.crowd = flows;
+        }
     }
 
     /// Takes what a dump says of a flow and tells whether it is idle and may go; `None` if there is
     /// no ukey for it.
-    fn saw(
-        &self,
-        ufid: &Ufid,
-        flow: &FlowMsg<'_>,
-        now_ms: u64,
-        is_idle: impl Fn(&Ukey) -> bool,
-    ) -> Option<bool> {
+    fn saw(&self, ufid: &Ufid, flow: &FlowMsg<'_>, now_ms: u64, allowed_ms: u64) -> Option<bool> {
         let counts = flow.stats.unwrap_or_default();
         let mut shard = self.udpif.ukeys.shard(ufid);
         let ukey = shard.get_mut(ufid)?;
@@ -415,7 +442,7 @@ impl Revalidator {
             tcp_flags: flow.tcp_flags.unwrap_or(0),
         };
         self.credit(ukey, stats, now_ms);
-        Some(ukey.state == UkeyState::Operational && is_idle(ukey))
+        Some(ukey.state == UkeyState::Operational && is_idle(ukey, now_ms, allowed_ms))
     }
 
     /// Forgets flows that a whole dump did not show although they were there before it began.

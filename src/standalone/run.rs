@@ -24,10 +24,12 @@ use crate::daemon::{Control, Event, Fatal};
 pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     let config = load(&file)
         .map_err(|error| Fatal::logged("bridge", format!("{}: {error}", file.display())))?;
-    let mut engine = Engine::new(control.options().engine());
-    commands::register(control.registry(), &engine.current());
+    let options = control.options().engine();
+    let dummies = options.dummy.types();
+    let mut engine = Engine::new(options);
+    commands::register(control.registry(), &engine.current(), dummies);
     switch::provide_memory(control.memory(), &engine.current());
-    let failure = engine.apply(config).failure.clone();
+    let failure = engine.apply(config).await.failure.clone();
     // No waiting helps against missing privileges; a module may be loaded any time.
     if engine.lacks_privileges() {
         return Err(Fatal::logged("dpif", failure.unwrap_or_default()));
@@ -41,23 +43,23 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
         tokio::select! {
             event = control.event() => match event {
                 Event::End(end) => {
-                    engine.end(end.cleanup);
+                    engine.end(end.cleanup).await;
                     return Ok(());
                 }
-                Event::Reload => reload(&mut engine, &file),
+                Event::Reload => reload(&mut engine, &file).await,
             },
-            () = engine.changed() => drop(engine.refresh().is_some()),
-            _ = tick.tick() => drop(engine.tick().is_some()),
-            () = clock.warped() => drop(engine.tick().is_some()),
+            () = engine.changed() => drop(engine.refresh().await.is_some()),
+            _ = tick.tick() => drop(engine.tick().await.is_some()),
+            () = clock.warped() => drop(engine.tick().await.is_some()),
         }
     }
 }
 
 /// Reads the file again; what differs is changed.
-fn reload(engine: &mut Engine, file: &Path) {
+async fn reload(engine: &mut Engine, file: &Path) {
     match load(file) {
         Ok(config) => {
-            if engine.apply(config).failure.is_none() {
+            if engine.apply(config).await.failure.is_none() {
                 tracing::info!(
                     target: "bridge", "{}: read again, configuration applied", file.display()
                 );

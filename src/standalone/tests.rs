@@ -25,6 +25,11 @@ fn reads_a_whole_file() {
         tag = 10
         trunks = [10, 20]
         ofport = 5
+        [bridge.br0.port.customer]
+        vlan-mode = "dot1q-tunnel"
+        tag = 30
+        cvlans = [1, 2]
+        qinq-ethtype = "802.1q"
         [bridge.br0.port.host0]
         type = "internal"
         mtu-request = 1400
@@ -50,6 +55,8 @@ fn reads_a_whole_file() {
     assert_eq!(br0.ports["veth0"].mode(), VlanMode::Access);
     assert_eq!(br0.ports["veth1"].mode(), VlanMode::NativeUntagged);
     assert_eq!(br0.ports["veth1"].trunk_set().iter().collect::<Vec<_>>(), [10, 20]);
+    assert_eq!(br0.ports["customer"].mode(), VlanMode::Dot1qTunnel(QinqType::Dot1q));
+    assert_eq!(br0.ports["customer"].trunk_set().iter().collect::<Vec<_>>(), [1, 2]);
     let interface = |port: &str| br0.ports[port].interfaces[port].clone();
     assert_eq!(interface("veth1").ofport_request, Some(5));
     assert_eq!(interface("veth1").kind, InterfaceKind::System);
@@ -79,6 +86,13 @@ fn a_refusal_says_where_and_what_would_be_right() {
     let (line, column, message) = wrong("[bridge.br0.port.p0]\nvlan-mode = \"acces\"\n");
     assert_eq!((line, column), (2, 13));
     assert!(message.contains("access, trunk, native-tagged, native-untagged"), "{message}");
+
+    let (line, _, message) = wrong("[bridge.br0.port.p0]\ncvlans = [5]\n");
+    assert_eq!(line, 2);
+    assert!(message.contains("dot1q-tunnel"), "{message}");
+    let (line, _, message) = wrong("[bridge.br0.port.p0]\nqinq-ethtype = \"802.1q\"\n");
+    assert_eq!(line, 2);
+    assert!(message.contains("dot1q-tunnel"), "{message}");
 
     let (line, _, message) = wrong("[bridge.br0.port.p0]\ntagg = 5\n");
     assert_eq!(line, 2);
@@ -124,7 +138,7 @@ proptest::proptest! {
 
     #[test]
     fn no_value_makes_it_panic(
-        key in "(tag|trunks|type|vlan-mode|ofport|mac|priority-tags|x)",
+        key in "(tag|trunks|cvlans|qinq-ethtype|type|vlan-mode|ofport|mac|priority-tags|x)",
         value in "(-?[0-9]{1,19}|\"[a-z0-9:.]{0,20}\"|\\[[0-9, ]{0,9}\\]|true|1e9|\\{\\})",
     ) {
         let _ = parse(&format!("[bridge.b.port.p]\n{key} = {value}\n"));

@@ -104,6 +104,10 @@ impl<T> Slab<T> {
             *place = None;
         }
         self.len -= 1;
+        if self.len == 0 {
+            // The lists as well, or they keep what lies below them from being given back.
+            (self.chunks, self.open) = (Vec::new(), Vec::new());
+        }
         Some(value)
     }
 

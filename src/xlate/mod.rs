@@ -80,8 +80,12 @@ pub enum DropReason {
     TaggedOnAccess,
     /// A VLAN that the port does not carry.
     VlanNotTrunked,
+    /// A tunnel in a tunnel: more tags than a flow holds.
+    TooManyVlans,
     /// A destination that bridges keep to themselves (01:80:c2:00:00:0x).
     ReservedDestination,
+    /// A group address, on an interface of a bond that is not the one that sends.
+    InactiveMember,
     /// The destination is behind the port the packet came from.
     DestinationIsSource,
     /// A flood with nowhere to go.
@@ -103,7 +107,9 @@ impl DropReason {
             Self::RuleDrops => "the rule that matched has no actions",
             Self::TaggedOnAccess => "tagged packet received on an access port",
             Self::VlanNotTrunked => "the port does not carry this VLAN",
+            Self::TooManyVlans => "more VLAN tags than a flow holds",
             Self::ReservedDestination => "reserved destination address",
+            Self::InactiveMember => "a group address on an interface of a bond that does not send",
             Self::DestinationIsSource => "the destination is behind the input port",
             Self::NowhereToFlood => "no other port carries this VLAN",
             Self::TooManyActions => "more actions than the kernel accepts",

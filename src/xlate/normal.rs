@@ -5,8 +5,9 @@
 
 use super::vlan::{self, Tags};
 use super::{Ctx, DropReason, Effect, output};
+use crate::flow::{VLAN_CFI, VlanHdr};
 use crate::l2::fdb::FdbKey;
-use crate::snapshot::{Bundle, Dep};
+use crate::snapshot::{Bundle, Dep, VlanMode};
 
 const ETH_TYPE_ARP: u16 = 0x0806;
 const ARP_OP_REQUEST: u8 = 1;
@@ -24,9 +25,18 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
         return Err(DropReason::UnknownPort);
     };
     vlan::admit(in_bundle, vid)?;
+    if matches!(in_bundle.vlan_mode, VlanMode::Dot1qTunnel(_)) {
+        hide_inner_vlan(ctx)?;
+    }
     let tags = vlan::enter(in_bundle, &ctx.flow.carried_vlans(), vid);
     if dl_dst.is_reserved() && !bridge.forward_bpdu {
         return Err(DropReason::ReservedDestination);
+    }
+
+    // What everybody is sent comes by each member, and comes back by another than it went: only the one
+    // that sends takes it, or addresses of this side would seem to be on the other.
+    if dl_dst.is_multicast() && in_bundle.ports.first() != Some(&ctx.in_port.ofp) {
+        return Err(DropReason::InactiveMember);
     }
 
     let src = FdbKey { vlan: tags.vid(), mac: dl_src };
@@ -46,7 +56,8 @@ pub(super) fn normal(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
     if let Some(bundle) = known {
         ctx.deps.push(Dep::Bundle(bridge.id, bundle.id));
     }
-    let Some(out_bundle) = known.filter(|bundle| bundle.includes_vlan(tags.vid())) else {
+    let known = known.filter(|bundle| vlan::carries(bundle, in_bundle, tags, &mut ctx.flow));
+    let Some(out_bundle) = known else {
         ctx.report(|| format!("no learned address {dl_dst} in VLAN {}, flooding", tags.vid()));
         return flood(ctx, in_bundle, tags);
     };
@@ -64,7 +75,7 @@ fn flood(ctx: &mut Ctx<'_>, in_bundle: &Bundle, tags: Tags) -> Result<(), DropRe
     ctx.deps.push(Dep::FloodAny(bridge.id));
     let mut result = Err(DropReason::NowhereToFlood);
     for bundle in &bridge.bundles {
-        if bundle.id != in_bundle.id && bundle.includes_vlan(tags.vid()) {
+        if bundle.id != in_bundle.id && vlan::carries(bundle, in_bundle, tags, &mut ctx.flow) {
             result = result.or(leave(ctx, bundle, tags));
         }
     }
@@ -81,6 +92,24 @@ fn leave(ctx: &mut Ctx<'_>, bundle: &Bundle, tags: Tags) -> Result<(), DropReaso
     let sent = output::output(ctx, *port);
     ctx.flow.replace_vlans(before);
     sent
+}
+
+/// A tunnel puts its tag around whatever comes in, and a packet with two tags would have one more than
+/// a flow holds: from here on its inner one is part of what it carries, and stays as it is.
+fn hide_inner_vlan(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
+    let [outer, inner] = ctx.flow.carried_vlans();
+    if inner.tci.get() & VLAN_CFI == 0 {
+        return Ok(());
+    }
+    // Tags that are still to be put on would be taken for the packet's own.
+    if ctx.base.vlans != [outer, inner] {
+        return Err(DropReason::TooManyVlans);
+    }
+    let seen = [outer, VlanHdr::default()];
+    ctx.flow.replace_vlans(seen);
+    ctx.base.to_mut().vlans = seen;
+    ctx.came_with = seen;
+    Ok(())
 }
 
 /// Whether the packet announces its sender's own address: a broadcast ARP reply, or a broadcast

@@ -7,7 +7,7 @@ use crate::flow::matching::Match;
 use crate::flow::{VLAN_PCP_MASK, VLAN_VID_MASK};
 use crate::l2::fdb::{Fdb, FdbConfig};
 use crate::ofproto::{OfPort, Tables};
-use crate::snapshot::{Attachment, Bundle, Patch, PriorityTags, VlanMode, VlanSet};
+use crate::snapshot::{Attachment, Bundle, Patch, PriorityTags, QinqType, VlanMode, VlanSet};
 
 const NOW_MS: u64 = 1;
 
@@ -386,8 +386,9 @@ fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
     // Out of the first bridge by a port that takes the outer tag off: the second bridge sees the inner one.
     let trunk = |n, peer| (n, VlanMode::Trunk, 0, VlanSet::ALL, peer);
     let access = |n, vlan, peer| (n, VlanMode::Access, vlan, VlanSet::ALL, peer);
+    let native = |n, vlan, peer| (n, VlanMode::NativeUntagged, vlan, VlanSet::ALL, peer);
     let snapshot = Snapshot::new(vec![
-        Arc::new(bridge_of(0, "br0", &[trunk(1, None), access(2, 10, Some(3))])),
+        Arc::new(bridge_of(0, "br0", &[trunk(1, None), native(2, 10, Some(3))])),
         Arc::new(bridge_of(1, "br1", &[access(3, 10, Some(2)), trunk(4, None)])),
     ]);
     let (mut flow, _) =
@@ -398,6 +399,62 @@ fn a_customers_tag_that_moves_up_at_a_patch_is_read() {
     translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
     assert_eq!(out.drop, Some(DropReason::TaggedOnAccess));
     assert_eq!(out.wc.masks.vlans[1].tci.get() & VLAN_VID_MASK, VLAN_VID_MASK);
+}
+
+/// One port of several interfaces: the first sends, and it alone takes what everybody is sent.
+#[test]
+fn a_bonds_first_interface_sends_and_takes_floods() {
+    let trunk = |n| (n, VlanMode::Trunk, 0, VlanSet::ALL, None);
+    let mut bridge = bridge_of(0, "br0", &[trunk(1), trunk(2), trunk(3)]);
+    let [one, mut bond, _]: [Bundle; 3] = bridge.bundles.to_vec().try_into().unwrap();
+    bond.ports = vec![OfPort(2), OfPort(3)];
+    bridge.ports[2].bundle = bond.id;
+    bridge.bundles = vec![one, bond].into();
+    let snapshot = Snapshot::new(vec![Arc::new(bridge)]);
+    let outputs = |port: u16, dst: &str| {
+        let text = format!("in_port={port},dl_src=02:00:00:00:00:01,dl_dst={dst}");
+        let (flow, _) = packet(&text);
+        let mut out = XlateOut::default();
+        translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+        let learns = out.effects.iter().any(|effect| matches!(effect, Effect::Learn { .. }));
+        let sent =
+            Actions::new(out.actions.as_bytes()).flatten().filter_map(|action| match action {
+                Action::Output(port) => Some(port),
+                _ => None,
+            });
+        (sent.collect::<Vec<u32>>(), out.drop, learns)
+    };
+    let (all, other) = ("ff:ff:ff:ff:ff:ff", "02:00:00:00:00:09");
+    assert_eq!(outputs(1, all), (vec![2], None, true));
+    assert_eq!(outputs(2, all), (vec![1], None, true));
+    assert_eq!(outputs(3, all), (vec![], Some(DropReason::InactiveMember), false));
+    // Where the other side spreads what it sends, it comes by each.
+    assert_eq!(outputs(3, other), (vec![1], None, true));
+}
+
+/// The provider's tag is put on for one output and taken off for the next: the customer's priority is
+/// carried, not read.
+#[test]
+fn what_was_put_on_is_taken_off_unread() {
+    let tunnel = VlanMode::Dot1qTunnel(QinqType::Dot1ad);
+    let port = |n, mode| (n, mode, 30, VlanSet::ALL, None);
+    let trunk = (2, VlanMode::Trunk, 0, VlanSet::ALL, None);
+    let bridge = bridge_of(0, "br0", &[port(1, tunnel), trunk, port(3, tunnel)]);
+    let snapshot = Snapshot::new(vec![Arc::new(bridge)]);
+    for inner in [0, 0x1007] {
+        let text = "in_port=1,vlan_tci=0x7005,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff";
+        let (mut flow, _) = packet(text);
+        flow.vlans[1].tci.set(inner);
+        flow.vlans[1].tpid.set(if inner == 0 { 0 } else { 0x8100 });
+        let mut out = XlateOut::default();
+        translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+        let actions: Vec<Action> = Actions::new(out.actions.as_bytes()).flatten().collect();
+        let push = Action::PushVlan { tpid: 0x88a8, tci: 0x101e };
+        // A third tag is none of the flow's and stays where it is.
+        assert_eq!(actions, [push, Action::Output(2), Action::PopVlan, Action::Output(3)]);
+        assert_eq!(out.wc.masks.vlans[0].tci.get(), VLAN_VID_MASK | VLAN_CFI);
+        assert_eq!(out.wc.masks.vlans[1].tci.get(), 0);
+    }
 }
 
 #[test]

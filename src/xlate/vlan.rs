@@ -3,7 +3,7 @@
 
 use crate::flow::tracked::{Tracked, VlanStack};
 use crate::flow::{Be16, VLAN_CFI, VLAN_PCP_MASK, VLAN_VID_MASK};
-use crate::snapshot::{Bundle, PriorityTags, VlanMode};
+use crate::snapshot::{Bundle, PriorityTags, VlanMode, VlanSet};
 
 use super::DropReason;
 
@@ -55,6 +55,13 @@ impl Tags {
         self.0[0].vid
     }
 
+    /// Puts a tag of the provider's around the customer's, if there is one.
+    fn tunnelled(self, tpid: u16, vid: u16) -> Self {
+        let [customer, _] = self.0;
+        let customer = Tag { is_inner: customer.tpid != 0, ..customer };
+        Self([Tag { tpid, vid, ..Tag::default() }, customer])
+    }
+
     fn set_outer(&mut self, vid: u16) {
         let outer = &mut self.0[0];
         outer.vid = vid;
@@ -84,6 +91,7 @@ pub(super) fn admit(bundle: &Bundle, vid: u16) -> Result<(), DropReason> {
         VlanMode::Access if vid != 0 => Err(DropReason::TaggedOnAccess),
         VlanMode::Access => Ok(()),
         VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => Ok(()),
+        VlanMode::Dot1qTunnel(_) if bundle.trunks.contains(vid) => Ok(()),
         _ if bundle.trunks_vlan(vid) => Ok(()),
         _ => Err(DropReason::VlanNotTrunked),
     }
@@ -97,9 +105,31 @@ pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
         VlanMode::NativeTagged | VlanMode::NativeUntagged if vid == 0 => {
             tags.set_outer(bundle.vlan);
         }
+        VlanMode::Dot1qTunnel(kind) => tags = tags.tunnelled(kind.tpid(), bundle.vlan),
         _ => {}
     }
     tags
+}
+
+/// Whether packets that came in by `from` and have these tags may leave by `bundle`: an access port takes
+/// none with a customer's tag, a tunnel those of its customers.
+pub(super) fn carries(bundle: &Bundle, from: &Bundle, tags: Tags, flow: &mut Tracked<'_>) -> bool {
+    if !bundle.includes_vlan(tags.vid()) {
+        return false;
+    }
+    // What is the customer's tag now was the packet's only one at the entrance of a tunnel, and was
+    // read there; behind another it is seen as far as `vlan-limit` goes.
+    let mut customers = || match from.vlan_mode {
+        VlanMode::Dot1qTunnel(_) => tags.0[1].vid,
+        _ => flow.inner_vid().unwrap_or(0),
+    };
+    match bundle.vlan_mode {
+        VlanMode::Access => customers() == 0,
+        VlanMode::Dot1qTunnel(_) => {
+            bundle.trunks == VlanSet::ALL || bundle.trunks.contains(customers())
+        }
+        _ => true,
+    }
 }
 
 /// From the bridge to the wire. `flow` is the packet as it came.
@@ -110,13 +140,19 @@ pub(super) fn enter(bundle: &Bundle, vlans: &VlanStack, vid: u16) -> Tags {
 pub(super) fn leave(bundle: &Bundle, tags: Tags, flow: &mut Tracked<'_>) -> VlanStack {
     let mut out = tags;
     match bundle.vlan_mode {
-        // A tag behind the VLAN's own is the customer's and stays, as with the peer's vlan-limit of 1.
+        // A tag beyond `vlan-limit` is the customer's and stays.
         VlanMode::Access => out.0[0] = Tag::default(),
         VlanMode::NativeUntagged if tags.vid() == bundle.vlan => out.0[0] = Tag::default(),
+        VlanMode::Dot1qTunnel(_) => out.0 = [tags.0[1], Tag::default()],
         _ => {}
     }
-    if bundle.priority_tags != PriorityTags::Never {
-        out.0[0].pcp = flow.carried_vlans()[0].tci.get() & VLAN_PCP_MASK;
+    // A customer's own tag keeps its priority.
+    if bundle.priority_tags != PriorityTags::Never && !out.0[0].is_inner {
+        out.0[0].pcp = match tags.0[1].is_inner {
+            // The tag that it is taken from may stay, so that nothing else records it.
+            true => flow.outer_pcp(),
+            false => flow.carried_vlans()[0].tci.get() & VLAN_PCP_MASK,
+        };
     }
     if !out.0[0].is_always_header(bundle.priority_tags) {
         flow.outer_pcp();

@@ -1,4 +1,4 @@
-//! Generator and sink: first packets of new flows, sent into `v1` and awaited at `v2`.
+//! Generator and sink: first packets of new flows, sent by one host and awaited at another.
 //!
 //! The generator keeps a window of packets outstanding: each that arrives lets another go, so that
 //! the daemon is never idle and nothing is lost for want of buffers. Packet number i is a flow of
@@ -30,7 +30,8 @@ pub struct Load {
     sink: OwnedFd,
     frame: Vec<u8>,
     seed: u32,
-    _hosts: [Host; 2],
+    sides: [u8; 2],
+    hosts: [Host; 2],
 }
 
 /// What came of a run.
@@ -49,27 +50,33 @@ pub struct Run {
 const SIDE: u32 = 256;
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn mac(side: u8, n: u32) -> Mac {
+/// Address number `n` of host `side`.
+pub fn mac(side: u8, n: u32) -> Mac {
     let [_, _, high, low] = n.to_be_bytes();
     [2, 0xbe, side, 0, high, low]
 }
 
 impl Load {
-    /// Hosts 1 and 2.
-    pub fn new(seed: u32) -> Self {
-        let hosts = [Host::silent(1), Host::silent(2)];
+    /// Two hosts of these numbers, which are ports `v…` of a switch.
+    pub fn new(seed: u32, sides: [u8; 2]) -> Self {
+        let hosts = sides.map(Host::silent);
         let sink = packet_socket(&hosts[1]);
         setsockopt(&sink, sockopt::RcvBufForce, &(8 << 20)).expect("as root");
         let [left, right] = [Injector::new(&hosts[0]), Injector::new(&hosts[1])];
-        let frame = udp_frame(mac(2, 0), mac(1, 0));
-        Self { left, right, sink, frame, seed, _hosts: hosts }
+        let frame = udp_frame(mac(sides[1], 0), mac(sides[0], 0));
+        Self { left, right, sink, frame, seed, sides, hosts }
+    }
+
+    /// The hosts: the one that sends and the one that receives.
+    pub fn hosts(&self) -> &[Host; 2] {
+        &self.hosts
     }
 
     /// Has the switch learn the addresses of both sides.
     pub fn announce(&self) {
         for n in 0..SIDE {
-            self.left.send(&announce(mac(1, n), 0));
-            self.right.send(&announce(mac(2, n), 0));
+            self.left.send(&announce(mac(self.sides[0], n), 0));
+            self.right.send(&announce(mac(self.sides[1], n), 0));
             // A few at a time: nobody shall lose one.
             if n % 16 == 15 {
                 std::thread::sleep(Duration::from_millis(20));
@@ -83,11 +90,12 @@ impl Load {
         // An odd factor makes another order of the same flows for each seed.
         let i = number.wrapping_mul(self.seed.wrapping_mul(2).wrapping_add(0x9e37_79b1) | 1);
         let [a, b, c, d] = i.to_be_bytes();
+        let [left, right] = self.sides;
         match kind {
             Kind::Macs => {
                 let pair = i % (SIDE * SIDE);
-                self.frame[..6].copy_from_slice(&mac(2, pair % SIDE));
-                self.frame[6..12].copy_from_slice(&mac(1, pair / SIDE));
+                self.frame[..6].copy_from_slice(&mac(right, pair % SIDE));
+                self.frame[6..12].copy_from_slice(&mac(left, pair / SIDE));
             }
             Kind::Tuples => {
                 self.frame[28..30].copy_from_slice(&[a, b]);
@@ -99,26 +107,11 @@ impl Load {
 
     /// Whether a packet that is ours is there.
     fn receive(&self, wait: Duration) -> bool {
-        let mut buffer = [0; 256];
-        let end = Instant::now() + wait;
-        loop {
-            match recv(self.sink.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(n) if n > 36 && buffer[6..8] == [2, 0xbe] && buffer[12..14] == [8, 0] => {
-                    return true;
-                }
-                Ok(_) => continue,
-                Err(_) => {}
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let _ = poll(&mut [PollFd::new(self.sink.as_fd(), PollFlags::POLLIN)], timeout);
-        }
+        receive(&self.sink, wait).is_some()
     }
 
-    fn drain(&self) {
+    /// Takes what has arrived and is not wanted any more.
+    pub fn drain(&self) {
         while self.receive(Duration::from_millis(50)) {}
     }
 
@@ -146,20 +139,68 @@ impl Load {
 
     /// The same one by one, with a pause between.
     pub fn one_by_one(&mut self, kind: Kind, first: u32, n: u32, pause: Duration) -> Run {
+        self.questions(kind, first, n, pause, PATIENCE)
+    }
+
+    /// The same, where one that takes longer than `patience` is lost.
+    pub fn questions(
+        &mut self,
+        kind: Kind,
+        first: u32,
+        n: u32,
+        pause: Duration,
+        patience: Duration,
+    ) -> Run {
         self.drain();
         let begin = Instant::now();
         let (mut each, mut lost) = (Vec::new(), 0);
         for i in 0..n {
             std::thread::sleep(pause);
+            // One that comes too late is not the next one's answer.
+            while self.receive(Duration::ZERO) {}
             let frame = self.build(kind, first + i).to_vec();
             let sent = Instant::now();
             self.left.send(&frame);
-            if self.receive(PATIENCE) {
+            let is_it = |number: [u8; 4]| kind == Kind::Macs || number == tuple(&frame);
+            let answered = loop {
+                match receive(&self.sink, patience.saturating_sub(sent.elapsed())) {
+                    Some(number) if is_it(number) => break true,
+                    Some(_) => {}
+                    None => break false,
+                }
+            };
+            if answered {
                 each.push(sent.elapsed());
             } else {
                 lost += 1;
             }
         }
         Run { arrived: n - lost, lost, elapsed: begin.elapsed(), each }
+    }
+}
+
+/// The bytes of a frame that number its 5-tuple.
+pub fn tuple(frame: &[u8]) -> [u8; 4] {
+    [frame[28], frame[29], frame[34], frame[35]]
+}
+
+/// The number of the 5-tuple of the next packet that is ours.
+pub fn receive(sink: &OwnedFd, wait: Duration) -> Option<[u8; 4]> {
+    let mut buffer = [0; 256];
+    let end = Instant::now() + wait;
+    loop {
+        match recv(sink.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(n) if n > 36 && buffer[6..8] == [2, 0xbe] && buffer[12..14] == [8, 0] => {
+                return Some(tuple(&buffer));
+            }
+            Ok(_) => continue,
+            Err(_) => {}
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(sink.as_fd(), PollFlags::POLLIN)], timeout);
     }
 }

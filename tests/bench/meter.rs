@@ -3,7 +3,8 @@
 //! In the guest that counts instructions a nanosecond is one instruction, so CPU time is
 //! the number of instructions, those in the kernel on the process's behalf among them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// CPU time and memory of a process at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,19 +17,35 @@ pub struct Reading {
     pub rss: u64,
 }
 
+fn tasks(pid: u32) -> impl Iterator<Item = PathBuf> {
+    let tasks = Path::new("/proc").join(pid.to_string()).join("task");
+    std::fs::read_dir(tasks).expect("it runs").flatten().map(|task| task.path())
+}
+
+fn text(task: &Path, name: &str) -> String {
+    std::fs::read_to_string(task.join(name)).unwrap_or_default()
+}
+
+/// Threads of process `pid` that are called `handler…`.
+pub fn handlers(pid: u32) -> BTreeSet<u64> {
+    tasks(pid)
+        .filter(|task| text(task, "comm").starts_with("handler"))
+        .filter_map(|task| task.file_name()?.to_str()?.parse().ok())
+        .collect()
+}
+
 /// Reads process `pid` (proc(5): `task/*/schedstat`, `statm`).
 pub fn read(pid: u32) -> Reading {
     let mut reading = Reading::default();
-    let root = Path::new("/proc").join(pid.to_string());
-    for task in std::fs::read_dir(root.join("task")).expect("it runs").flatten() {
-        let text = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
-        let ns = text("schedstat").split(' ').next().and_then(|w| w.parse().ok()).unwrap_or(0);
+    for task in tasks(pid) {
+        let schedstat = text(&task, "schedstat");
+        let ns = schedstat.split(' ').next().and_then(|w| w.parse().ok()).unwrap_or(0);
         reading.cpu_ns += ns;
-        if text("comm").starts_with("handler") {
+        if text(&task, "comm").starts_with("handler") {
             reading.handler_ns += ns;
         }
     }
-    let statm = std::fs::read_to_string(root.join("statm")).unwrap_or_default();
+    let statm = text(&Path::new("/proc").join(pid.to_string()), "statm");
     let pages: u64 = statm.split(' ').nth(1).and_then(|w| w.parse().ok()).unwrap_or(0);
     reading.rss = pages * 4096;
     reading

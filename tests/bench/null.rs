@@ -137,7 +137,7 @@ impl Responder {
         self.mask.clear();
         self.meta.clear();
         let (mut key, mut mask) = (AttrWriter::new(&mut self.key), AttrWriter::new(&mut self.mask));
-        let mut out = self.first;
+        let (mut out, mut is_ip) = (self.first, false);
         for attr in KeyAttrs::new(upcall.key).flatten() {
             // What the mask leaves open is 0 in the key: a UDP packet's protocol would ask for ports.
             let (attr, ones) = match attr {
@@ -149,7 +149,10 @@ impl Responder {
                 KeyAttr::Ethernet { .. } => {
                     (attr, KeyAttr::Ethernet { src: [255; 6], dst: [255; 6] })
                 }
-                KeyAttr::EtherType(_) => (attr, KeyAttr::EtherType(0xffff)),
+                KeyAttr::EtherType(ty) => {
+                    is_ip = ty == 0x0800;
+                    (attr, KeyAttr::EtherType(0xffff))
+                }
                 KeyAttr::Ipv4 { .. } if self.exact => (attr, ipv4(255, 255)),
                 KeyAttr::Ipv4 { frag, .. } => (ipv4(0, frag), ipv4(0, 255)),
                 KeyAttr::Udp { .. } if self.exact => {
@@ -174,7 +177,10 @@ impl Responder {
             probe: false,
             clear: false,
         };
-        put.append(&mut self.buf, self.flow, MsgFlags::empty(), 0).expect("it fits");
+        // What else comes, to make addresses known, would need more of its key.
+        if is_ip {
+            put.append(&mut self.buf, self.flow, MsgFlags::empty(), 0).expect("it fits");
+        }
         let execute = Execute {
             dp_ifindex: self.dp_ifindex,
             packet: upcall.packet,

@@ -6,6 +6,10 @@ use std::process::{Child, Command, Stdio};
 use crate::kernel::attempt;
 use crate::kernel::bridge::{Port, Setup};
 use crate::kernel::daemon::Daemon;
+use crate::kernel::deployment::Whose;
+
+/// Flows do not die of age while they are measured.
+pub const SETTINGS: &[(&str, u32)] = &[("max-idle", 600_000)];
 
 /// Who answers the upcalls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +34,15 @@ impl Who {
             Self::Limit => "limit",
         }
     }
+
+    /// The daemon over a database; `None` for the null responder.
+    pub fn whose(self) -> Option<Whose> {
+        match self {
+            Self::Peer => Some(Whose::Peers),
+            Self::Rovs => Some(Whose::Ours),
+            Self::Limit => None,
+        }
+    }
 }
 
 /// One that runs. Dropping it ends it and its datapath.
@@ -43,12 +56,22 @@ pub enum Subject {
 impl Subject {
     /// Starts it; `exact`: flows match everything that the packet says.
     pub fn start(who: Who, exact: bool, settings: &[(&'static str, u32)]) -> Self {
+        Self::start_with(who, exact, settings, vec![Port::new("v1"), Port::new("v2")])
+    }
+
+    /// The same with other ports than `v1` and `v2`, which the null responder has in any case.
+    pub fn start_with(
+        who: Who,
+        exact: bool,
+        settings: &[(&'static str, u32)],
+        ports: Vec<Port>,
+    ) -> Self {
         let mut daemon = match who {
             Who::Peer => Daemon::peer(),
             Who::Rovs => Daemon::ours(),
             Who::Limit => return Self::null(exact),
         };
-        let mut setup = Setup::one(vec![Port::new("v1"), Port::new("v2")]);
+        let mut setup = Setup::one(ports);
         for (key, value) in settings {
             setup = setup.with(key, *value);
         }

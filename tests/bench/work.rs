@@ -1,107 +1,97 @@
 //! The measurements, daemon after daemon, several rounds of all.
 //!
-//! Each prints one JSON line: lab, figure, who, value, unit. Progress goes to standard error.
+//! Each prints one JSON line: lab, round, seed, figure, who, value. Progress goes to standard error.
 
-use std::time::Duration;
+use std::time::Instant;
 
-use crate::kernel::daemon::dp_stats;
-use crate::load::{Kind, Load};
-use crate::meter;
-use crate::subject::{Subject, Who};
+use crate::figures;
+use crate::load::Kind;
+use crate::subject::Who;
+use crate::{crowd, ports, set_up, storm};
 
-/// Packets outstanding at a time: as many as one receive of a daemon takes.
-const WINDOW: u32 = 64;
-/// Flows do not die of age while they are measured.
-const SETTINGS: &[(&str, u32)] = &[("max-idle", 600_000)];
-
-struct Print<'a> {
+/// Where results go.
+pub struct Print<'a> {
     lab: &'a str,
     round: u32,
+    /// The order of packets.
+    pub seed: u32,
 }
 
 impl Print<'_> {
-    fn line(&self, figure: &str, who: Who, value: f64, unit: &str) {
-        let (lab, round) = (self.lab, self.round);
+    /// A value of a figure.
+    pub fn line(&self, figure: &str, who: Who, value: f64) {
+        assert!(figures::find(figure).is_some(), "{figure} is not in the list of figures");
+        let (lab, round, seed) = (self.lab, self.round, self.seed);
         let line = serde_json::json!({
-            "lab": lab, "round": round, "figure": figure, "who": who.name(),
-            "value": value, "unit": unit,
+            "lab": lab, "round": round, "seed": seed, "figure": figure, "who": who.name(),
+            "value": value,
         });
         println!("{line}");
     }
 }
 
-/// Runs all, `rounds` times, with `scale` flows in each saturated run.
-pub fn measure(lab: &str, rounds: u32, scale: u32) {
-    crate::kernel::enter();
-    for round in 1..=rounds {
-        let print = Print { lab, round };
-        for who in Who::ALL {
-            for (name, kind) in [("macs", Kind::Macs), ("tuples", Kind::Tuples)] {
-                eprintln!("bench: {lab}, round {round} of {rounds}: {}, {name}", who.name());
-                set_up(&print, who, name, kind, scale);
-            }
-            if who != Who::Limit {
-                eprintln!("bench: {lab}, round {round} of {rounds}: {}, idle", who.name());
-                idle(&print, who, scale);
-            }
+/// A group of figures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Macs,
+    Tuples,
+    Storm,
+    Ports,
+    Crowd,
+}
+
+impl Group {
+    /// In the order in which a round measures them.
+    const ALL: [Self; 5] = [Self::Macs, Self::Tuples, Self::Storm, Self::Ports, Self::Crowd];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Macs => "macs",
+            Self::Tuples => "tuples",
+            Self::Storm => "storm",
+            Self::Ports => "ports",
+            Self::Crowd => "crowd",
+        }
+    }
+
+    /// What costs the control side is counted, not timed.
+    fn is_for(self, lab: &str) -> bool {
+        lab == "icount" || !matches!(self, Self::Ports | Self::Crowd)
+    }
+
+    fn measure(self, print: &Print<'_>, who: Who, scale: u32) {
+        match self {
+            Self::Macs => set_up::measure(print, who, Kind::Macs, scale),
+            Self::Tuples => set_up::measure(print, who, Kind::Tuples, scale),
+            Self::Storm => storm::measure(print, who, (scale / 20).clamp(60, 200)),
+            Self::Ports => ports::measure(print, who, scale / 4),
+            Self::Crowd => crowd::measure(print, who, scale * 25),
         }
     }
 }
 
-/// Cost of a flow's set-up: many at once, and one by one.
-fn set_up(print: &Print<'_>, who: Who, name: &str, kind: Kind, scale: u32) {
-    let mut load = Load::new(print.round);
-    let subject = Subject::start(who, kind == Kind::Tuples, SETTINGS);
-    if kind == Kind::Macs {
-        let ready = meter::read(subject.pid());
-        print.line("start: CPU until ready", who, ready.cpu_ns as f64 / 1e6, "ms");
-        print.line("idle: resident memory", who, ready.rss as f64 / 1e6, "MB");
+/// Runs all, `rounds` times, with `scale` flows in each saturated run; of the groups only the one
+/// that is called `only` (`GROUP` or `GROUP/WHO`), if there is one.
+pub fn measure(lab: &str, rounds: u32, scale: u32, seed: u32, only: &str) {
+    crate::kernel::enter();
+    let begun = Instant::now();
+    let (only_group, only_who) = only.split_once('/').unwrap_or((only, ""));
+    let is_meant = |name: &str, only: &str| only.is_empty() || name == only;
+    for round in 1..=rounds {
+        let print = Print { lab, round, seed: seed.wrapping_add(round) };
+        for group in Group::ALL.into_iter().filter(|group| group.is_for(lab)) {
+            if !is_meant(group.name(), only_group) {
+                continue;
+            }
+            for who in Who::ALL.into_iter().filter(|who| is_meant(who.name(), only_who)) {
+                eprintln!(
+                    "bench: {lab}, round {round} of {rounds}: {}, {} ({} s of the guest's time)",
+                    group.name(),
+                    who.name(),
+                    begun.elapsed().as_secs()
+                );
+                group.measure(&print, who, scale);
+            }
+        }
     }
-    load.announce();
-    let warm = scale / 4;
-    load.saturate(kind, 0, warm, WINDOW);
-
-    let (before, flows) = (meter::read(subject.pid()), dp_stats().flows);
-    let run = load.saturate(kind, warm, scale, WINDOW);
-    let used = meter::read(subject.pid()).since(before);
-    let made = dp_stats().flows.saturating_sub(flows).max(1) as f64;
-    let kilo = |ns: u64| ns as f64 / made / 1e3;
-    print.line(&format!("{name}: handlers' CPU per set-up"), who, kilo(used.handler_ns), "k");
-    print.line(&format!("{name}: all CPU per set-up"), who, kilo(used.cpu_ns), "k");
-    let rate = f64::from(run.arrived) / run.elapsed.as_secs_f64();
-    print.line(&format!("{name}: set-ups per second"), who, rate, "/s");
-    print.line(&format!("{name}: lost"), who, f64::from(run.lost), "");
-
-    let few = (scale / 10).clamp(20, 200);
-    let before = meter::read(subject.pid());
-    let mut run = load.one_by_one(kind, warm + scale, few, Duration::from_millis(5));
-    let used = meter::read(subject.pid()).since(before);
-    run.each.sort();
-    if let Some(median) = run.each.get(run.each.len() / 2) {
-        let micros = median.as_nanos() as f64 / 1e3;
-        print.line(&format!("{name}: first packet, one by one, median"), who, micros, "us");
-    }
-    let per_packet = used.handler_ns as f64 / f64::from(few) / 1e3;
-    print.line(&format!("{name}: handlers' CPU, one by one"), who, per_packet, "k");
-}
-
-/// What flows cost that are there and are not used.
-fn idle(print: &Print<'_>, who: Who, scale: u32) {
-    let mut load = Load::new(print.round);
-    let subject = Subject::start(who, true, SETTINGS);
-    load.announce();
-    let before = meter::read(subject.pid());
-    let flows = scale.saturating_mul(4);
-    load.saturate(Kind::Tuples, 0, flows, WINDOW);
-    let made = dp_stats().flows.max(1) as f64;
-    std::thread::sleep(Duration::from_secs(2));
-    let full = meter::read(subject.pid());
-    let grown = full.rss.saturating_sub(before.rss) as f64 / made;
-    print.line("memory per flow", who, grown, "B");
-    let wait = Duration::from_secs(6);
-    std::thread::sleep(wait);
-    let used = meter::read(subject.pid()).since(full);
-    let share = used.cpu_ns as f64 / wait.as_nanos() as f64 * 100.0;
-    print.line("idle: CPU with flows installed", who, share, "%");
-    print.line("idle: flows installed", who, made, "");
 }

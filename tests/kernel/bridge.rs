@@ -38,8 +38,12 @@ pub struct Port {
     pub tag: Option<u16>,
     /// VLANs of a trunk; empty means all.
     pub trunks: Vec<u16>,
-    /// access, trunk, native-tagged or native-untagged; the daemon infers it if absent.
+    /// access, trunk, native-tagged, native-untagged or dot1q-tunnel; the daemon infers it if absent.
     pub vlan_mode: Option<&'static str>,
+    /// Customers' VLANs of a tunnel; empty means all.
+    pub cvlans: Vec<u16>,
+    /// `other_config:qinq-ethtype` of a tunnel.
+    pub qinq_ethtype: Option<&'static str>,
     /// An internal port, which the datapath creates.
     pub internal: bool,
     /// A patch port, and the name of its peer.
@@ -91,13 +95,22 @@ impl Setup {
             }
             for port in &bridge.ports {
                 command(&["--may-exist", "add-port", &bridge.name, &port.name]);
-                command(&["clear", "Port", &port.name, "tag", "trunks", "vlan_mode"]);
+                let columns = ["tag", "trunks", "cvlans", "vlan_mode", "other_config"];
+                command(&[&["clear", "Port", &port.name], &columns[..]].concat());
                 if let Some(tag) = port.tag {
                     command(&["set", "Port", &port.name, &format!("tag={tag}")]);
                 }
                 if !port.trunks.is_empty() {
                     let list: Vec<_> = port.trunks.iter().map(u16::to_string).collect();
                     command(&["set", "Port", &port.name, &format!("trunks={}", list.join(","))]);
+                }
+                if !port.cvlans.is_empty() {
+                    let list: Vec<_> = port.cvlans.iter().map(u16::to_string).collect();
+                    command(&["set", "Port", &port.name, &format!("cvlans={}", list.join(","))]);
+                }
+                if let Some(kind) = port.qinq_ethtype {
+                    let setting = format!("other_config:qinq-ethtype={kind}");
+                    command(&["set", "Port", &port.name, &setting]);
                 }
                 if let Some(mode) = port.vlan_mode {
                     command(&["set", "Port", &port.name, &format!("vlan_mode={mode}")]);
@@ -142,6 +155,12 @@ impl Setup {
                 if !port.trunks.is_empty() {
                     let _ = writeln!(out, "trunks = {:?}", port.trunks);
                 }
+                if !port.cvlans.is_empty() {
+                    let _ = writeln!(out, "cvlans = {:?}", port.cvlans);
+                }
+                if let Some(kind) = port.qinq_ethtype {
+                    let _ = writeln!(out, "qinq-ethtype = \"{kind}\"");
+                }
                 if let Some(mode) = port.vlan_mode {
                     let _ = writeln!(out, "vlan-mode = \"{mode}\"");
                 }
@@ -173,6 +192,8 @@ impl Port {
             tag: None,
             trunks: vec![],
             vlan_mode: None,
+            cvlans: vec![],
+            qinq_ethtype: None,
             internal: false,
             peer: None,
         }
@@ -191,6 +212,12 @@ impl Port {
     /// A trunk of these VLANs.
     pub fn trunk(name: &str, trunks: &[u16]) -> Self {
         Self { trunks: trunks.to_vec(), ..Self::new(name) }
+    }
+
+    /// A tunnel through VLAN `tag` for these customers' VLANs.
+    pub fn tunnel(name: &str, tag: u16, cvlans: &[u16]) -> Self {
+        let mode = Some("dot1q-tunnel");
+        Self { tag: Some(tag), vlan_mode: mode, cvlans: cvlans.to_vec(), ..Self::new(name) }
     }
 
     /// A trunk with a native VLAN that leaves without tag.

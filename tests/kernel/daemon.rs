@@ -1,35 +1,30 @@
 //! The two daemons, started, told and asked in the same way.
 //!
-//! [`Daemon::Peer`] is the distribution's `ovs-vswitchd` with an `ovsdb-server` of its own;
-//! [`Daemon::Ours`] is `ovs-vswitchd --standalone`. Each has a private directory below /run.
+//! [`Daemon::Peer`] is the distribution's `ovs-vswitchd` over a [`Deployment`]; [`Daemon::Ours`] is
+//! `ovs-vswitchd --standalone`. Each has a private directory below /run.
 //! Dropping a daemon kills it and removes its datapath.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::bridge::Setup;
-use super::{attempt, run, wait_for};
+use super::deployment::{Deployment, Whose};
+use super::process::{end, fresh_dir, in_dir, our_daemon, pid_of, show_end};
+use super::{ask, attempt, run, wait_for};
 
 /// A daemon over the kernel's datapath `ovs-system`.
 pub enum Daemon {
     /// The distribution's.
-    Peer(Stock),
+    Peer(Deployment),
     /// The one under test.
     Ours(Standalone),
-}
-
-/// The distribution's daemon and its database server.
-pub struct Stock {
-    dir: PathBuf,
-    server: Option<Child>,
-    daemon: Option<Child>,
 }
 
 /// Our daemon and its file.
@@ -58,7 +53,7 @@ const LONG: Duration = Duration::from_secs(20);
 impl Daemon {
     /// The stock daemon, not yet started.
     pub fn peer() -> Self {
-        Self::Peer(Stock { dir: fresh_dir("peer"), server: None, daemon: None })
+        Self::Peer(Deployment::new())
     }
 
     /// The daemon under test, not yet started: ours, unless `ROVS_LAB_DAEMON=peer`.
@@ -78,9 +73,8 @@ impl Daemon {
     pub fn start(&mut self, setup: &Setup) {
         match self {
             Self::Peer(stock) => {
-                stock.start_server();
-                stock.start_daemon();
-                stock.vsctl(&setup.vsctl(&[]));
+                stock.start(Whose::Peers);
+                vsctl(stock, &setup.vsctl(&[]));
             }
             Self::Ours(ours) => {
                 std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
@@ -95,10 +89,7 @@ impl Daemon {
     /// Starts it again as it was last configured, after [`stop`](Self::stop) or [`kill9`](Self::kill9).
     pub fn restart(&mut self) {
         match self {
-            Self::Peer(stock) => {
-                stock.start_daemon();
-                stock.vsctl(&[]);
-            }
+            Self::Peer(stock) => stock.start(Whose::Peers),
             Self::Ours(ours) => ours.start_daemon(),
         }
     }
@@ -111,11 +102,11 @@ impl Daemon {
                     setup.bridges.iter().flat_map(|b| &b.ports).any(|p| p.name == name)
                 };
                 let mut leftover = Vec::new();
-                for bridge in stock.list("list-br", None) {
-                    let ports = stock.list("list-ports", Some(&bridge));
-                    leftover.extend(ports.into_iter().filter(|p| !wanted(p)));
+                for bridge in stock.must(&["list-br"]).lines() {
+                    let ports = stock.must(&["list-ports", bridge]);
+                    leftover.extend(ports.lines().filter(|p| !wanted(p)).map(str::to_owned));
                 }
-                stock.vsctl(&setup.vsctl(&leftover));
+                vsctl(stock, &setup.vsctl(&leftover));
             }
             Self::Ours(ours) => {
                 std::fs::write(ours.file(), setup.toml()).expect("write the configuration");
@@ -146,23 +137,25 @@ impl Daemon {
 
     /// Ends the daemon with `ovs-appctl exit`; flows and ports stay in the kernel.
     pub fn stop(&mut self) {
-        let _ = self.try_appctl(&["exit"]);
-        self.wait_end();
+        match self {
+            Self::Peer(stock) => stock.stop(),
+            Self::Ours(_) => {
+                let _ = self.try_appctl(&["exit"]);
+                let Self::Ours(ours) = self else { return };
+                end(&mut ours.daemon);
+            }
+        }
     }
 
     /// Ends the daemon as a crash would.
     pub fn kill9(&mut self) {
-        kill(self.pid(), Signal::SIGKILL).expect("daemon runs");
-        self.wait_end();
-    }
-
-    fn wait_end(&mut self) {
-        let child = match self {
-            Self::Peer(stock) => stock.daemon.take(),
-            Self::Ours(ours) => ours.daemon.take(),
-        };
-        if let Some(mut child) = child {
-            wait_for("the daemon to end", LONG, || child.try_wait().ok().flatten());
+        match self {
+            Self::Peer(stock) => stock.kill9(),
+            Self::Ours(_) => {
+                kill(self.pid(), Signal::SIGKILL).expect("daemon runs");
+                let Self::Ours(ours) = self else { return };
+                end(&mut ours.daemon);
+            }
         }
     }
 
@@ -182,14 +175,17 @@ impl Daemon {
         attempt(&argv)
     }
 
+    /// Its answer to a control command, without a tool in between; an error as `Err`.
+    pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
+        ask(&self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
+    }
+
     /// Process id; panics if it does not run.
     pub fn pid(&self) -> Pid {
-        let child = match self {
-            Self::Peer(stock) => stock.daemon.as_ref(),
-            Self::Ours(ours) => ours.daemon.as_ref(),
-        };
-        let id = child.expect("daemon was started").id();
-        Pid::from_raw(id.try_into().expect("pid fits"))
+        match self {
+            Self::Peer(stock) => stock.pid(),
+            Self::Ours(ours) => pid_of(&ours.daemon),
+        }
     }
 
     /// CPU time it has used so far.
@@ -212,7 +208,7 @@ impl Daemon {
     /// Its private directory (`OVS_RUNDIR`).
     pub fn dir(&self) -> &Path {
         match self {
-            Self::Peer(stock) => &stock.dir,
+            Self::Peer(stock) => stock.dir(),
             Self::Ours(ours) => &ours.dir,
         }
     }
@@ -259,100 +255,24 @@ const RELOADED: &str = ": read again";
 /// Our daemon says this of a file it does not take, behind the reason.
 pub const REFUSED: &str = "the running configuration stays";
 
-impl Drop for Daemon {
+impl Drop for Standalone {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the daemon's log, last lines:");
-            let log = self.log();
-            let telling = |l: &&str| !l.contains("Datapath supports") && !l.contains("|coverage");
-            let lines: Vec<_> = log.lines().filter(telling).collect();
-            for line in &lines[lines.len().saturating_sub(25)..] {
-                eprintln!("{line}");
-            }
+            show_end(&self.log());
         }
-        let (children, dir) = match self {
-            Self::Peer(s) => ([s.daemon.take(), s.server.take()], s.dir.clone()),
-            Self::Ours(o) => ([o.daemon.take(), None], o.dir.clone()),
-        };
-        for mut child in children.into_iter().flatten() {
+        if let Some(mut child) = self.daemon.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
         let _ = attempt(&["ovs-dpctl", "del-dp", "ovs-system"]);
-        let _ = std::fs::remove_dir_all(dir);
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-impl Stock {
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-            command.env(name, &self.dir);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command
-    }
-
-    fn remote(&self) -> String {
-        format!("unix:{}/db.sock", self.dir.display())
-    }
-
-    fn start_server(&mut self) {
-        let db = self.dir.join("conf.db");
-        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
-        run(&["ovsdb-tool", "create", &db.to_string_lossy(), schema]);
-        let mut command = self.command("ovsdb-server");
-        command.arg(&db).arg(format!("--remote=p{}", self.remote()));
-        self.server = Some(command.spawn().expect("ovsdb-server is installed"));
-        wait_for("ovsdb-server", LONG, || self.dir.join("db.sock").exists().then_some(()));
-        run(&["ovs-vsctl", &format!("--db={}", self.remote()), "--no-wait", "init"]);
-    }
-
-    fn start_daemon(&mut self) {
-        // Started soon after boot it counts no CPUs, starts no handler and loses every upcall.
-        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-        let up: f64 = uptime.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(99.0);
-        if up < 12.0 {
-            std::thread::sleep(Duration::from_secs_f64(12.5 - up));
-        }
-        let log = self.dir.join("ovs-vswitchd.log");
-        for _ in 0..5 {
-            let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-            let program = std::env::var("ROVS_PEER_VSWITCHD");
-            let mut command = self.command(program.as_deref().unwrap_or("/usr/sbin/ovs-vswitchd"));
-            command.arg(self.remote()).args(["--log-file", "--pidfile", "-vconsole:off"]);
-            let mut child = command.spawn().expect("openvswitch-switch is installed");
-            self.vsctl(&[]);
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            if !text[before..].contains("n-handler-threads to 0") {
-                self.daemon = Some(child);
-                return;
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-            std::thread::sleep(Duration::from_secs(3));
-        }
-        panic!("the stock daemon keeps counting no CPUs");
-    }
-
-    fn list(&self, command: &str, of: Option<&str>) -> Vec<String> {
-        let remote = format!("--db={}", self.remote());
-        let mut argv = vec!["ovs-vsctl", &remote, command];
-        argv.extend(of);
-        run(&argv).lines().map(str::to_string).collect()
-    }
-
-    /// One transaction; returns when the daemon has applied it.
-    fn vsctl(&self, args: &[String]) {
-        let remote = format!("--db={}", self.remote());
-        let mut argv = vec!["ovs-vsctl", "--timeout=30", &remote];
-        argv.extend(args.iter().map(String::as_str));
-        if args.is_empty() {
-            // Waits for a daemon that has nothing new to do.
-            argv.extend(["--", "remove", "Open_vSwitch", ".", "external_ids", "lab"]);
-        }
-        run(&argv);
-    }
+/// One transaction; returns when the daemon has applied it.
+fn vsctl(stock: &Deployment, args: &[String]) {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    stock.must(&args);
 }
 
 impl Standalone {
@@ -365,18 +285,12 @@ impl Standalone {
     }
 
     fn start_daemon(&mut self) {
-        let program = std::env::var_os("ROVS_BIN_DIR").map_or_else(
-            || PathBuf::from(env!("CARGO_BIN_EXE_ovs-vswitchd")),
-            |dir| PathBuf::from(dir).join("ovs-vswitchd"),
-        );
-        let mut command = Command::new(&program);
-        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-            command.env(name, &self.dir);
-        }
+        let program = our_daemon();
+        let mut command = in_dir(&program, &self.dir);
         command.arg("--standalone").arg(self.file());
         command.args(["--log-file", "--pidfile", "-vconsole:off"]);
         let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        command.stdout(Stdio::null()).stderr(errors);
         let mut child =
             command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
         let socket = self.dir.join(format!("ovs-vswitchd.{}.ctl", child.id()));
@@ -416,11 +330,4 @@ pub fn dp_stats() -> DpStats {
         flows: get("flows"),
         masks: get("masks/total"),
     }
-}
-
-fn fresh_dir(name: &str) -> PathBuf {
-    let dir = PathBuf::from("/run/rovs-lab").join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("may write below /run");
-    dir
 }

@@ -3,8 +3,6 @@
 //! The tools are the distribution's, pointed at its private directory by `OVS_RUNDIR`. Dropping
 //! it ends its processes and removes the datapath.
 
-use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{attempt, run, wait_for};
+use super::process::{end, fresh_dir, in_dir, our_daemon, peers_daemon, pid_of, show_end};
+use super::{ask, attempt, run, wait_for};
 
 /// Whose `ovs-vswitchd` it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +25,7 @@ pub enum Whose {
 /// See the module's page.
 pub struct Deployment {
     dir: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
     server: Option<Child>,
     daemon: Option<Child>,
 }
@@ -47,14 +47,18 @@ const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 impl Deployment {
     /// An empty database that is served.
     pub fn new() -> Self {
-        let dir = PathBuf::from("/run/rovs-lab/deployment");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("may write below /run");
-        let mut made = Self { dir, server: None, daemon: None };
+        let dir = fresh_dir("deployment");
+        let mut made = Self { dir, variables: Vec::new(), server: None, daemon: None };
         made.create_database("conf.db");
         made.start_server();
         assert_eq!(made.tool(&["ovs-vsctl", "--no-wait", "init"]).code, 0);
         made
+    }
+
+    /// Starts programs with this in their environment.
+    pub fn with_variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
     }
 
     /// Its directory.
@@ -67,19 +71,16 @@ impl Deployment {
         run(&["ovsdb-tool", "create", &self.dir.join(name).to_string_lossy(), SCHEMA]);
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        for name in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
-            command.env(name, &self.dir);
-        }
-        command.stdin(Stdio::null());
+    fn command(&self, program: &Path) -> Command {
+        let mut command = in_dir(program, &self.dir);
+        command.envs(self.variables.iter().copied());
         command
     }
 
     /// Runs a tool that finds it by itself.
     pub fn tool(&self, argv: &[&str]) -> Said {
         let out = self
-            .command(argv[0])
+            .command(Path::new(argv[0]))
             .args(&argv[1..])
             .output()
             .unwrap_or_else(|e| panic!("cannot run {argv:?}: {e}"));
@@ -109,24 +110,13 @@ impl Deployment {
 
     /// The daemon's answer to a control command, asked without a tool in between; an error as `Err`.
     pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
-        let path = self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid()));
-        let mut stream = UnixStream::connect(path).expect("the daemon listens");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        let call = serde_json::json!({"id": 0, "method": method, "params": params});
-        stream.write_all(call.to_string().as_bytes()).expect("the daemon reads");
-        let mut values =
-            serde_json::Deserializer::from_reader(&stream).into_iter::<serde_json::Value>();
-        let answer = values.next().expect("an answer").expect("valid JSON");
-        match (answer["result"].as_str(), answer["error"].as_str()) {
-            (Some(result), _) => Ok(result.to_owned()),
-            (None, error) => Err(error.unwrap_or_default().to_owned()),
-        }
+        ask(&self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
     }
 
     /// Starts the server.
     pub fn start_server(&mut self) {
         let _ = std::fs::remove_file(self.dir.join("db.sock"));
-        let mut command = self.command("ovsdb-server");
+        let mut command = self.command(Path::new("ovsdb-server"));
         command.arg(self.dir.join("conf.db"));
         command.arg(format!("--remote=punix:{}/db.sock", self.dir.display()));
         command.args(["--pidfile", "--log-file", "-vconsole:off"]);
@@ -153,14 +143,10 @@ impl Deployment {
                 std::thread::sleep(Duration::from_secs_f64(12.5 - up));
             }
         }
-        let program = match std::env::var_os("ROVS_BIN_DIR") {
-            _ if stock => PathBuf::from("/usr/sbin/ovs-vswitchd"),
-            Some(dir) => PathBuf::from(dir).join("ovs-vswitchd"),
-            None => PathBuf::from(env!("CARGO_BIN_EXE_ovs-vswitchd")),
-        };
+        let program = if stock { peers_daemon() } else { our_daemon() };
         for _ in 0..5 {
             let before = self.log().len();
-            let mut command = self.command(&program.to_string_lossy());
+            let mut command = self.command(&program);
             command.args(["--log-file", "--pidfile", "-vconsole:off"]);
             let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
             command.stdout(Stdio::null()).stderr(errors);
@@ -199,8 +185,7 @@ impl Deployment {
 
     /// Process id of the daemon.
     pub fn pid(&self) -> Pid {
-        let child = self.daemon.as_ref().expect("the daemon was started");
-        Pid::from_raw(child.id().try_into().expect("a pid fits"))
+        pid_of(&self.daemon)
     }
 
     /// The daemon's log.
@@ -217,22 +202,10 @@ impl Deployment {
     }
 }
 
-fn end(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        wait_for("a process to end", LONG, || child.try_wait().ok().flatten());
-    }
-}
-
 impl Drop for Deployment {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the daemon's log, last lines:");
-            let log = self.log();
-            let telling = |l: &&str| !l.contains("Datapath supports") && !l.contains("|coverage");
-            let lines: Vec<_> = log.lines().filter(telling).collect();
-            for line in &lines[lines.len().saturating_sub(25)..] {
-                eprintln!("{line}");
-            }
+            show_end(&self.log());
         }
         for child in [&mut self.daemon, &mut self.server] {
             if let Some(mut child) = child.take() {

@@ -20,8 +20,13 @@ pub mod frames;
 pub mod inject;
 pub mod netns;
 pub mod ping;
+pub mod process;
 pub mod start_script;
+pub mod storm;
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -43,6 +48,22 @@ pub fn enter() {
     // Nothing may speak on the bridge but what a test sends: no router solicitations of its ports.
     for scope in ["all", "default"] {
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
+    }
+}
+
+/// A daemon's answer to a control command, asked at its socket without a tool in between; an error as
+/// `Err`.
+pub fn ask(socket: &Path, method: &str, params: &[&str]) -> Result<String, String> {
+    let mut stream = UnixStream::connect(socket).expect("the daemon listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let call = serde_json::json!({"id": 0, "method": method, "params": params});
+    stream.write_all(call.to_string().as_bytes()).expect("the daemon reads");
+    let mut values =
+        serde_json::Deserializer::from_reader(&stream).into_iter::<serde_json::Value>();
+    let answer = values.next().expect("an answer").expect("valid JSON");
+    match (answer["result"].as_str(), answer["error"].as_str()) {
+        (Some(result), _) => Ok(result.to_owned()),
+        (None, error) => Err(error.unwrap_or_default().to_owned()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+use super::process::our_daemon;
 use super::{attempt, run};
 
 /// The script.
@@ -13,19 +14,11 @@ pub const STOCK: &str = "/usr/lib/openvswitch-switch/ovs-vswitchd";
 /// The name that the script starts.
 const NAME: &str = "/usr/sbin/ovs-vswitchd";
 
-/// Our daemon, as built for the test or as `ROVS_BIN_DIR` says.
-pub fn ours() -> PathBuf {
-    match std::env::var_os("ROVS_BIN_DIR") {
-        Some(dir) => Path::new(&dir).join("ovs-vswitchd"),
-        None => env!("CARGO_BIN_EXE_ovs-vswitchd").into(),
-    }
-}
-
 /// The daemon under test: ours, unless `ROVS_LAB_DAEMON=peer`.
 pub fn under_test() -> PathBuf {
     match std::env::var("ROVS_LAB_DAEMON") {
         Ok(which) if which == "peer" => STOCK.into(),
-        _ => ours(),
+        _ => our_daemon(),
     }
 }
 

@@ -53,7 +53,7 @@ impl Socket {
         let seq = self.reserve_seqs(1);
         request.number(seq, MsgFlags::REQUEST | MsgFlags::DUMP);
         self.send(request.as_bytes())?;
-        Ok(Dump { socket: self, seq, done: false, interrupted: false })
+        Ok(Dump { socket: self, seq, end: End::default() })
     }
 }
 
@@ -62,67 +62,58 @@ impl Socket {
 pub struct Dump<'s> {
     socket: &'s mut Socket,
     seq: u32,
+    end: End,
+}
+
+/// What is known of a dump's end.
+#[derive(Debug, Default)]
+struct End {
+    /// Nothing more comes.
     done: bool,
     interrupted: bool,
+    /// What went wrong in the datagram that was handed out last.
+    failure: Option<Error>,
 }
 
 impl Dump<'_> {
-    /// The objects of the next datagram, borrowed until the next call; `None` at the end.
+    /// The objects of the next datagram, borrowed until the next call; `None` at the end. There may be
+    /// none in it.
     ///
     /// # Errors
     /// [`Error::Kernel`] when the kernel refuses or breaks off the dump; otherwise as for
-    /// [`Socket::transact`]. After [`Error::Overrun`], [`Error::Truncated`] and
-    /// [`Error::Malformed`] the dump goes on, incomplete; after the others nothing comes.
+    /// [`Socket::transact`]. What is wrong with a datagram is told after the objects before that
+    /// place. After [`Error::Overrun`], [`Error::Truncated`] and [`Error::Malformed`] the dump
+    /// goes on, incomplete; after the others nothing comes.
     pub fn next_batch(&mut self) -> Result<Option<DumpBatch<'_>>, Error> {
-        while !self.done {
-            let len = match self.receive(REPLY_TIMEOUT)? {
-                Some(len) => len,
-                None => {
-                    self.done = true;
-                    return Err(Error::NoReply);
-                }
-            };
-            let datagram = self.socket.rx.get(..len).unwrap_or_default();
-            let mut objects = 0;
-            for m in Messages::new(datagram) {
-                let m = m?;
-                if m.kind == NLMSG_OVERRUN {
-                    return Err(Error::Overrun);
-                }
-                if m.seq != self.seq || m.port != self.socket.port {
-                    continue;
-                }
-                self.interrupted |= m.flags.contains(MsgFlags::DUMP_INTR);
-                match Ack::parse(&m)? {
-                    Some(ack) => {
-                        self.done = true;
-                        if ack.errno != 0 {
-                            return Err(Error::from_ack(&ack));
-                        }
-                    }
-                    None if m.kind >= NLMSG_MIN_TYPE => objects += 1,
-                    None => {}
-                }
-            }
-            if objects > 0 {
-                let (seq, port) = (self.seq, self.socket.port);
-                let datagram = self.socket.rx.get(..len).unwrap_or_default();
-                return Ok(Some(DumpBatch { messages: Messages::new(datagram), seq, port }));
-            }
+        if let Some(failure) = self.end.failure.take() {
+            return Err(failure);
         }
-        Ok(None)
+        if self.end.done {
+            return Ok(None);
+        }
+        let len = match self.receive(REPLY_TIMEOUT)? {
+            Some(len) => len,
+            None => {
+                self.end.done = true;
+                return Err(Error::NoReply);
+            }
+        };
+        let Self { socket, seq, end } = self;
+        let (seq, port) = (*seq, socket.port);
+        let datagram = socket.rx.get(..len).unwrap_or_default();
+        Ok(Some(DumpBatch { messages: Messages::new(datagram), seq, port, end }))
     }
 
     /// Whether the kernel has said that something changed under the dump: objects may be missing or
     /// come twice.
     pub const fn interrupted(&self) -> bool {
-        self.interrupted
+        self.end.interrupted
     }
 
     fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, Error> {
         match self.socket.receive(timeout).map_err(Error::from) {
             Err(e @ Error::Io(_)) => {
-                self.done = true;
+                self.end.done = true;
                 Err(e)
             }
             result => result,
@@ -133,7 +124,7 @@ impl Dump<'_> {
 impl Drop for Dump<'_> {
     fn drop(&mut self) {
         for _ in 0..DISCARD_MAX {
-            if self.done {
+            if self.end.done {
                 break;
             }
             // Whatever comes is not wanted; the errors after which nothing comes set `done`.
@@ -142,23 +133,61 @@ impl Drop for Dump<'_> {
     }
 }
 
-/// The objects in one datagram of a dump.
-#[derive(Clone, Debug)]
+/// The objects in one datagram of a dump. What is not taken out of it is passed over.
+#[derive(Debug)]
 pub struct DumpBatch<'a> {
     messages: Messages<'a>,
     seq: u32,
     port: u32,
+    end: &'a mut End,
+}
+
+impl<'a> DumpBatch<'a> {
+    /// Takes in a message that is no object of this dump.
+    #[cold]
+    fn note(&mut self, m: &Message<'_>) -> Result<(), Error> {
+        if m.kind == NLMSG_OVERRUN {
+            return Err(Error::Overrun);
+        }
+        if m.seq != self.seq || m.port != self.port {
+            return Ok(());
+        }
+        self.end.interrupted |= m.flags.contains(MsgFlags::DUMP_INTR);
+        if let Some(ack) = Ack::parse(m)? {
+            self.end.done = true;
+            if ack.errno != 0 {
+                return Err(Error::from_ack(&ack));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Iterator for DumpBatch<'a> {
     type Item = Message<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Message<'a>> {
-        // The walk was error-free when the batch was made.
-        let Self { messages, seq, port } = self;
-        messages
-            .by_ref()
-            .map_while(Result::ok)
-            .find(|m| m.seq == *seq && m.port == *port && m.kind >= NLMSG_MIN_TYPE)
+        loop {
+            let noted = match self.messages.next()? {
+                Ok(m) if m.kind >= NLMSG_MIN_TYPE && m.seq == self.seq && m.port == self.port => {
+                    self.end.interrupted |= m.flags.contains(MsgFlags::DUMP_INTR);
+                    return Some(m);
+                }
+                Ok(m) => self.note(&m),
+                Err(e) => Err(e.into()),
+            };
+            if let Err(e) = noted {
+                self.end.failure = Some(e);
+                self.messages = Messages::new(&[]);
+                return None;
+            }
+        }
+    }
+}
+
+impl Drop for DumpBatch<'_> {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
     }
 }

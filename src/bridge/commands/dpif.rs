@@ -31,6 +31,7 @@ pub(super) fn register(commands: &Commands<'_>) {
         None => Err(no_such_bridge()),
     });
     commands.of_bridge("dpif/show-dp-features", "bridge", 1..=1, features::show_dp_features);
+    commands.of_bridge("dpif/set-dp-features", "bridge", 1..=3, features::set_dp_features);
     commands.any("dpif-netlink/dispatch-mode", "", 0..=0, |switch, call| match switch {
         Some(switch) => features::dispatch_mode(switch, call),
         None => Ok(().into()),

@@ -8,8 +8,10 @@
 
 mod dpctl;
 mod dpif;
+mod dpif_netdev;
 mod fdb;
 mod flow;
+mod lacking;
 mod ofproto;
 mod record;
 mod upcall;
@@ -30,7 +32,7 @@ pub type Current = Rc<RefCell<Option<Switch>>>;
 
 pub(super) type Answer = Result<Output, CommandError>;
 
-fn error(text: impl Into<String>) -> CommandError {
+pub(super) fn error(text: impl Into<String>) -> CommandError {
     CommandError(text.into())
 }
 
@@ -39,13 +41,15 @@ fn no_such_bridge() -> CommandError {
     error("no such bridge")
 }
 
-/// Adds the commands.
-pub fn register(registry: &Registry, current: &Current) {
-    let commands = Commands { registry, current };
+/// Adds the commands; datapaths of the types `dummies` are this process's own.
+pub fn register(registry: &Registry, current: &Current, dummies: &'static [&'static str]) {
+    let commands = Commands { registry, current, dummies };
     dpctl::register(&commands);
     dpif::register(&commands);
+    dpif_netdev::register(&commands);
     fdb::register(&commands);
     flow::register(&commands);
+    lacking::register(&commands);
     ofproto::register(&commands);
     record::register(&commands);
     upcall::register(&commands);
@@ -55,6 +59,7 @@ pub fn register(registry: &Registry, current: &Current) {
 struct Commands<'a> {
     registry: &'a Registry,
     current: &'a Current,
+    dummies: &'static [&'static str],
 }
 
 impl Commands<'_> {

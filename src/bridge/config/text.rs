@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::{BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::l2::fdb::FdbConfig;
-use crate::snapshot::{PriorityTags, VlanMode};
+use crate::snapshot::{PriorityTags, QinqType, VlanMode};
 
 impl Config {
     /// See the module's page.
@@ -88,6 +88,14 @@ fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
     if port.mode() != VlanMode::Access {
         table.list("trunks", &port.trunks);
     }
+    if let Some(VlanMode::Dot1qTunnel(kind)) = port.vlan_mode {
+        table.list("cvlans", &port.cvlans);
+        let kind = match kind {
+            QinqType::Dot1ad => "802.1ad",
+            QinqType::Dot1q => "802.1q",
+        };
+        table.text("qinq-ethtype", kind);
+    }
     if let Some(mode) = port.vlan_mode {
         table.text(
             "vlan-mode",
@@ -96,6 +104,7 @@ fn port_table(port: &PortConfig, interface: &InterfaceConfig) -> Option<Table> {
                 VlanMode::Trunk => "trunk",
                 VlanMode::NativeTagged => "native-tagged",
                 VlanMode::NativeUntagged => "native-untagged",
+                VlanMode::Dot1qTunnel(_) => "dot1q-tunnel",
             },
         );
     }

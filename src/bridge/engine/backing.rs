@@ -31,14 +31,10 @@ impl Backing {
     /// What carries bridges of this `datapath_type`, if anything does.
     fn of(datapath_type: &str, options: &EngineOptions) -> Option<Self> {
         let datapath_type = if datapath_type.is_empty() { SYSTEM } else { datapath_type };
-        let is_dummy = match options.dummy {
-            DummyMode::Off => false,
-            DummyMode::On => datapath_type == "dummy",
-            DummyMode::System => ["dummy", SYSTEM].contains(&datapath_type),
-            DummyMode::Override => ["dummy", "netdev", SYSTEM].contains(&datapath_type),
-        };
         match datapath_type {
-            _ if is_dummy => Some(Self::Dummy(datapath_type.to_owned())),
+            _ if options.dummy.types().contains(&datapath_type) => {
+                Some(Self::Dummy(datapath_type.to_owned()))
+            }
             SYSTEM if !options.no_system => Some(Self::Kernel),
             _ => None,
         }

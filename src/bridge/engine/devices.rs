@@ -1,7 +1,7 @@
 //! What the devices of a bridge shall be like: addresses and sizes, chosen as the peer chooses them.
 //!
 //! What always holds: a device that is as it shall be is not touched; what the kernel refuses is tried
-//! and logged once; queueing disciplines are nobody's business here. Control thread.
+//! and logged once; queueing disciplines are nobody's business here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,21 +1,68 @@
 //! The engine over a fake kernel.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::bridge::config::from_toml;
 use crate::datapath::PortKind;
 use crate::datapath::fake::FakeKernel;
+use crate::netdev::{LinkEvents, LinkTable};
 use crate::ofproto::OfPort;
 
+/// An engine with a thread of its own.
+struct Driven {
+    engine: Engine,
+    runtime: Runtime,
+}
+
+impl Deref for Driven {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl DerefMut for Driven {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+}
+
+impl Driven {
+    fn apply(&mut self, config: Config) -> &Outcome {
+        self.runtime.block_on(self.engine.apply(config))
+    }
+
+    fn refresh(&mut self) -> Option<&Outcome> {
+        self.runtime.block_on(self.engine.refresh())
+    }
+
+    fn tick(&mut self) -> Option<&Outcome> {
+        self.runtime.block_on(self.engine.tick())
+    }
+
+    fn end(&mut self, cleanup: bool) {
+        self.runtime.block_on(self.engine.end(cleanup));
+    }
+}
+
 /// An engine whose datapaths and devices are a fake kernel's.
-fn engine(kernel: &FakeKernel) -> Engine {
+fn engine(kernel: &FakeKernel) -> Driven {
     let kernel = kernel.clone();
     let opener = move |_: &Backing| {
         let datapath = kernel.open(DATAPATH, true)?;
         Ok((Arc::new(datapath) as Arc<dyn Datapath>, Arc::new(kernel.clone()) as _))
     };
-    Engine::with_opener(EngineOptions::default(), Box::new(opener))
+    Driven {
+        engine: Engine::with_opener(EngineOptions::default(), Arc::new(opener)),
+        runtime: Builder::new_current_thread().enable_time().build().unwrap(),
+    }
 }
 
 fn config(toml: &str) -> Config {
@@ -29,14 +76,14 @@ fn interface<'a>(outcome: &'a Outcome, bridge: &str, name: &str) -> Option<&'a I
 }
 
 /// Refreshes until `done`; a minute is long enough for any machine.
-fn until(engine: &mut Engine, what: &str, done: impl Fn(&Outcome) -> bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+fn until(driven: &mut Driven, what: &str, done: impl Fn(&Outcome) -> bool) {
+    let Driven { engine, runtime } = driven;
     let patience = Duration::from_secs(60);
     let result = runtime.block_on(async {
         let reached = async {
             while !done(engine.outcome()) {
                 engine.changed().await;
-                let _ = engine.refresh();
+                let _ = engine.refresh().await;
             }
         };
         tokio::time::timeout(patience, reached).await
@@ -125,10 +172,9 @@ fn a_state_that_changed_is_told() {
     kernel.change_device("a", |device| device.carrier = false);
     engine.apply(config("[bridge.br0.port.a]\n"));
     kernel.change_device("a", |device| (device.up, device.carrier) = (true, true));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut told = false;
     while engine.link("a").is_none_or(|link| !link.running) {
-        runtime.block_on(engine.changed());
+        engine.runtime.block_on(engine.engine.changed());
         told |= engine.refresh().is_some();
     }
     assert!(told);
@@ -206,4 +252,93 @@ fn ports_of_an_earlier_run_are_taken_over() {
     let outcome = engine.apply(config);
     let b = interface(outcome, "br0", "b").cloned().unwrap().unwrap();
     assert_eq!(b.ofport, OfPort(8), "after the highest that is known");
+}
+
+/// Devices that take until somebody else has had a turn.
+struct Slow {
+    kernel: FakeKernel,
+    turns: Mutex<mpsc::Receiver<()>>,
+    waits: AtomicUsize,
+}
+
+impl Slow {
+    fn wait(&self) {
+        let turns = self.turns.lock().unwrap();
+        turns.recv_timeout(Duration::from_secs(60)).expect("a turn of the control thread");
+        self.waits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl HostDevices for Slow {
+    fn links(&self) -> Result<Vec<Link>, ovs_netlink::Error> {
+        self.wait();
+        self.kernel.links()
+    }
+
+    fn link(&self, name: &str) -> Result<Option<Link>, ovs_netlink::Error> {
+        self.wait();
+        self.kernel.link(name)
+    }
+
+    fn watch(&self) -> Result<Box<dyn LinkEvents>, ovs_netlink::Error> {
+        self.kernel.watch()
+    }
+
+    fn set_up(&self, name: &str, up: bool) -> Result<(), ovs_netlink::Error> {
+        self.wait();
+        self.kernel.set_up(name, up)
+    }
+
+    fn set_mac(&self, name: &str, mac: EthAddr) -> Result<(), ovs_netlink::Error> {
+        self.wait();
+        self.kernel.set_mac(name, mac)
+    }
+
+    fn set_mtu(&self, name: &str, mtu: u32) -> Result<(), ovs_netlink::Error> {
+        self.wait();
+        self.kernel.set_mtu(name, mtu)
+    }
+}
+
+// What answers the control socket is another task of the same thread.
+#[test]
+fn others_have_their_turn_while_the_kernel_takes_its_time() {
+    let kernel = FakeKernel::new();
+    kernel.add_device("a");
+    let (turn, turns) = mpsc::channel();
+    let slow = Arc::new(Slow {
+        kernel: kernel.clone(),
+        turns: Mutex::new(turns),
+        waits: AtomicUsize::new(0),
+    });
+    let theirs = slow.clone();
+    let opener = move |_: &Backing| {
+        theirs.wait();
+        let datapath = kernel.open(DATAPATH, true)?;
+        Ok((Arc::new(datapath) as Arc<dyn Datapath>, theirs.clone() as _))
+    };
+    let mut engine = Engine::with_opener(EngineOptions::default(), Arc::new(opener));
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let mut waits = Vec::new();
+    for toml in [
+        "[bridge.br0.port.a]\nmtu-request = 1400\n",
+        "[bridge.br0.port.a]\nmtu-request = 1300\n[bridge.br0.port.b]\n",
+    ] {
+        let is_done = std::cell::Cell::new(false);
+        let apply = async {
+            engine.apply(config(toml)).await;
+            is_done.set(true);
+        };
+        let other = async {
+            while !is_done.get() {
+                let _ = turn.send(());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        runtime.block_on(async { tokio::join!(apply, other) });
+        waits.push(slow.waits.load(Ordering::Relaxed));
+    }
+    // Opening, listing and tuning; then tuning and looking for what is missing.
+    assert!(waits[0] >= 3 && waits[1] >= waits[0] + 2, "{waits:?}");
+    assert_eq!(engine.link("a").map(|link| link.mtu), Some(1300));
 }

@@ -31,10 +31,8 @@ pub fn settings(root: &Row, restored: bool) -> SettingsConfig {
     let stats_ms = stats_ms.and_then(|ms| u64::try_from(ms).ok());
     SettingsConfig {
         n_handler_threads: threads("n-handler-threads").map(|n| n.min(1024)),
-        n_revalidator_threads: threads("n-revalidator-threads").map(|n| n.min(1024)),
         max_idle_ms: unsigned(root, "max-idle").map(u64::from),
         max_revalidator_ms: unsigned(root, "max-revalidator").map(u64::from),
-        min_revalidate_pps: unsigned(root, "min-revalidate-pps").map(u64::from),
         flow_limit: unsigned(root, "flow-limit").and_then(|n| n.try_into().ok()),
         // Less than 0 is no limit, as 0 is.
         vlan_limit: int(root, "other_config", "vlan-limit")
@@ -44,15 +42,19 @@ pub fn settings(root: &Row, restored: bool) -> SettingsConfig {
     }
 }
 
-/// Keys of the daemon's `other_config` that concern DPDK, the user-space datapath or hardware
-/// offload, of those that are there.
+/// Keys of the daemon's `other_config` that have no effect, of those that are there: they concern DPDK, the
+/// user-space datapath, hardware offload or OpenFlow, or a revalidator of another build (ours is one thread, and
+/// looks at what changed only).
 pub fn ignored_settings(root: &Row) -> Vec<&str> {
-    const IGNORED: [&str; 15] = [
+    const IGNORED: [&str; 18] = [
+        "bundle-idle-timeout",
         "emc-insert-inv-prob",
-        "enable-statistics",
+        "explicit-sampled-drops",
         "hw-offload",
         "hw-offload-priority",
+        "min-revalidate-pps",
         "n-offload-threads",
+        "n-revalidator-threads",
         "offload-rebalance",
         "offloaded-stats-delay",
         "per-port-memory",

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::bridge::config::BOND_INSTEAD;
 use crate::ovsdb::value::{Atom, Datum};
+use crate::snapshot::VlanSet;
 
 type Columns = Vec<(&'static str, Datum)>;
 
@@ -12,6 +14,7 @@ type Columns = Vec<(&'static str, Datum)>;
 struct Db {
     rows: Vec<(Table, Uuid, Columns)>,
     bridges: Vec<Uuid>,
+    datapaths: Vec<(&'static str, Uuid)>,
     other_config: Vec<(&'static str, &'static str)>,
     recorded: BTreeMap<Uuid, u16>,
     dummy: DummyMode,
@@ -58,6 +61,7 @@ impl Db {
     fn desire(&self) -> Desired {
         let root = vec![
             ("bridges", refs(&self.bridges)),
+            ("datapaths", Datum::map(self.datapaths.iter().copied())),
             ("other_config", Datum::map(self.other_config.iter().copied())),
         ];
         let root = (Table::OpenVSwitch, Uuid([1; 16]), root);
@@ -175,17 +179,18 @@ fn settings_are_read_as_leniently_as_the_peer_reads_them() {
             ("max-revalidator", "x"),
             ("vlan-limit", "-3"),
             ("n-handler-threads", "2"),
-            ("n-revalidator-threads", "0"),
+            ("enable-statistics", "True"),
             ("stats-update-interval", "10"),
             ("flow-restore-wait", "True"),
         ],
         ..Db::default()
     };
+    assert!(db.desire().enable_statistics);
     let settings = db.desire().config.settings;
     assert_eq!(settings.max_idle_ms, Some(3000));
     assert_eq!((settings.flow_limit, settings.max_revalidator_ms), (None, None));
     assert_eq!(settings.vlan_limit, Some(0));
-    assert_eq!((settings.n_handler_threads, settings.n_revalidator_threads), (Some(2), None));
+    assert_eq!(settings.n_handler_threads, Some(2));
     assert_eq!(settings.stats_update_interval_ms, Some(5000));
     assert!(settings.flow_restore_wait);
     db.restored = true;
@@ -195,16 +200,72 @@ fn settings_are_read_as_leniently_as_the_peer_reads_them() {
 #[test]
 fn what_does_not_concern_us_is_said_once_and_left() {
     let mut db = Db {
-        other_config: vec![("dpdk-init", "true"), ("hw-offload", "true"), ("pmd-cpu-mask", "3")],
+        other_config: vec![
+            ("dpdk-init", "true"),
+            ("hw-offload", "true"),
+            ("n-revalidator-threads", "4"),
+            ("pmd-cpu-mask", "3"),
+        ],
         ..Db::default()
     };
     db.bridge("br0", &[], vec![("stp_enable", true.into()), ("mirrors", refs(&[Uuid([3; 16])]))]);
+    let zones = Datum::map([(5_i64, Uuid([4; 16]))]);
+    let datapath = db.add(Table::Datapath, vec![("ct_zones", zones)]);
+    db.datapaths.push(("system", datapath));
     let desired = db.desire();
+    assert!(says(&desired, "datapath system: columns without effect here: ct_zones"));
     assert!(says(&desired, "DPDK not supported in this copy of Open vSwitch."));
-    let keys = "other_config without effect here: dpdk-init, hw-offload, pmd-cpu-mask";
+    let keys = "other_config without effect here: dpdk-init, hw-offload, n-revalidator-threads, \
+                pmd-cpu-mask";
     assert!(says(&desired, keys));
     assert!(says(&desired, "bridge br0: columns without effect here: mirrors, stp_enable"));
     assert!(desired.config.bridges.contains_key("br0"));
+    assert!(!desired.enable_statistics);
+    assert_eq!(desired.config.lacking, [(Lacking::Stp, "br0".to_owned())].into());
+}
+
+#[test]
+fn monitoring_and_bonds_that_are_not_there_are_said() {
+    let mut db = Db::default();
+    let bfd = db.interface("a", vec![("bfd", Datum::map([("enable", "true")]))]);
+    let cfm = db.interface("b", vec![("cfm_mpid", 5.into())]);
+    let off = db.interface("c", vec![("bfd", Datum::map([("enable", "false")]))]);
+    let bond = db.port("bond0", &[bfd, cfm], vec![text("lacp", "active")]);
+    let single = db.port("c", &[off], vec![text("lacp", "off")]);
+    db.bridge("br0", &[bond, single], vec![]);
+    let desired = db.desire();
+    let lacking = [
+        (Lacking::Bond, "bond0".to_owned()),
+        (Lacking::Lacp, "bond0".to_owned()),
+        (Lacking::Cfm, "b".to_owned()),
+        (Lacking::Bfd, "a".to_owned()),
+    ];
+    assert_eq!(desired.config.lacking, lacking.into());
+    assert!(says(&desired, "port bond0: LACP is not supported"));
+    assert!(says(&desired, &format!("port bond0: bonding is not supported; {BOND_INSTEAD}")));
+    assert!(says(&desired, "interface a: BFD is not supported"));
+    assert!(says(&desired, "interface b: CFM is not supported"));
+}
+
+#[test]
+fn tunnels_have_a_type_and_customers() {
+    let mut db = Db::default();
+    let tunnel = |more: Vec<(&'static str, Datum)>| {
+        [vec![text("vlan_mode", "dot1q-tunnel"), ("tag", 9.into())], more].concat()
+    };
+    let plain = db.simple("a", vec![], tunnel(vec![]));
+    let listed = tunnel(vec![("cvlans", 8.into()), ("trunks", 7.into())]);
+    let listed = db.simple(
+        "b",
+        vec![],
+        [listed, vec![other_config(&[("qinq-ethtype", "802.1q")])]].concat(),
+    );
+    db.bridge("br0", &[plain, listed], vec![]);
+    let ports = &db.desire().config.bridges["br0"].ports;
+    assert_eq!(ports["a"].mode(), VlanMode::Dot1qTunnel(QinqType::Dot1ad));
+    assert_eq!(ports["a"].trunk_set(), VlanSet::ALL);
+    assert_eq!(ports["b"].mode(), VlanMode::Dot1qTunnel(QinqType::Dot1q));
+    assert_eq!(ports["b"].trunk_set().iter().collect::<Vec<_>>(), [8]);
 }
 
 // The texts are the ones that `ovs-vsctl show` printed of the stock daemon.
@@ -291,7 +352,7 @@ fn bridges_and_ports_that_make_no_sense_leave_the_others_alone() {
     let a = db.port("veth0", &[interface], vec![]);
     let b = db.port("veth0", &[interface], vec![]);
     let empty = db.port("empty", &[Uuid([9; 16])], vec![]);
-    let mode = db.simple("q", vec![], vec![text("vlan_mode", "dot1q-tunnel"), ("tag", 9.into())]);
+    let mode = db.simple("q", vec![], vec![text("vlan_mode", "sideways"), ("tag", 9.into())]);
     let implicit = db.simple("t", vec![], vec![("tag", 9.into()), ("trunks", 8.into())]);
     db.bridge("br0", &[a, b, empty, mode, implicit, Uuid([8; 16])], vec![]);
     db.bridge("../../etc", &[], vec![]);
@@ -301,7 +362,8 @@ fn bridges_and_ports_that_make_no_sense_leave_the_others_alone() {
     assert_eq!(desired.config.bridges.keys().collect::<Vec<_>>(), ["br0"]);
     let ports = &desired.config.bridges["br0"].ports;
     assert_eq!(ports.keys().collect::<Vec<_>>(), ["q", "t", "veth0"]);
-    assert_eq!(ports["q"].vlan_mode, Some(VlanMode::Access));
+    assert_eq!(ports["q"].vlan_mode, Some(VlanMode::Trunk));
+    assert!(says(&desired, "port q: unknown VLAN mode sideways, falling back to trunk mode"));
     assert!(says(&desired, "ignoring bridge with invalid name \"../../etc\""));
     assert!(says(&desired, "bridge br0 specified twice"));
     assert!(says(&desired, "bridge br0: veth0 specified twice as bridge port"));

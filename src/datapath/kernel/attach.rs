@@ -93,7 +93,7 @@ impl KernelDatapath {
     }
 }
 
-fn connect(doing: Cow<'static, str>) -> Result<(Channel, Families), DpError> {
+pub(super) fn connect(doing: Cow<'static, str>) -> Result<(Channel, Families), DpError> {
     let mut channel = Channel::open().map_err(|error| translate(Op::Open, doing.clone(), error))?;
     let families =
         Families::resolve_on(&mut channel.socket).map_err(|error| family_error(doing, error))?;

@@ -53,6 +53,14 @@ impl Cpus {
         prime.min(self.online)
     }
 
+    /// The port ids among which the kernel spreads a port's packets: it takes as many as there can be
+    /// CPUs. Of more handlers each port has others.
+    pub fn handlers_of(&self, port: u32, handlers: &[u32]) -> Vec<u32> {
+        let first = (port as usize).checked_rem(handlers.len()).unwrap_or(0);
+        let from_first = handlers.iter().copied().cycle().skip(first);
+        from_first.take(handlers.len().min(self.possible)).collect()
+    }
+
     /// The kernel's table: for each CPU number the port id of its handler.
     pub fn table(&self, handlers: &[u32]) -> Vec<u32> {
         handlers.iter().copied().cycle().take(self.possible.max(handlers.len())).collect()
@@ -102,6 +110,16 @@ mod tests {
             assert_eq!(handlers(ours, online), expected, "{ours} of {online}");
         }
         assert_eq!(handlers(15, 16), 16);
+    }
+
+    #[test]
+    fn ports_have_as_many_handlers_as_the_kernel_takes() {
+        let cpus = Cpus { ours: 1, online: 1, possible: 2 };
+        assert_eq!(cpus.handlers_of(0, &[7, 8, 9]), [7, 8]);
+        assert_eq!(cpus.handlers_of(5, &[7, 8, 9]), [9, 7]);
+        assert_eq!(cpus.handlers_of(1, &[7, 8]), [8, 7]);
+        assert_eq!(cpus.handlers_of(1, &[7]), [7]);
+        assert_eq!(cpus.handlers_of(1, &[]), [0; 0]);
     }
 
     #[test]

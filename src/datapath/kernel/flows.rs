@@ -221,6 +221,7 @@ const fn doing(op: &FlowOp<'_>) -> &'static str {
     }
 }
 
+#[inline]
 fn parse<'a>(message: &Message<'a>) -> Result<FlowMsg<'a>, MsgError> {
     FlowMsg::parse(message.genl()?.body)
 }

@@ -39,12 +39,13 @@ impl KernelDatapath {
     /// Tells the kernel where upcalls go, as the handlers and CPUs are now.
     pub(super) fn direct_upcalls(&self) -> Result<(), DpError> {
         let pids = self.upcall_pids();
+        let cpus = Cpus::now();
         match self.support.dispatch {
             _ if pids.is_empty() => Ok(()),
-            Dispatch::PerCpu => self.set_pids(&Cpus::now().table(&pids)),
+            Dispatch::PerCpu => self.set_pids(&cpus.table(&pids)),
             Dispatch::PerVport => {
                 for port in self.ports()? {
-                    match self.set_port_pids(port.odp, &pids) {
+                    match self.set_port_pids(port.odp, &cpus.handlers_of(port.odp.0, &pids)) {
                         // It went away meanwhile.
                         Err(e) if e.kind == DpErrorKind::NoSuchPort => (),
                         result => result?,

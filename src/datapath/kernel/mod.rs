@@ -10,6 +10,7 @@
 
 mod attach;
 mod cpus;
+pub mod ct_limits;
 mod flows;
 mod handlers;
 mod ports;

@@ -18,7 +18,7 @@ use ovs_netlink::{
     vport::{self, Vport, VportId, VportNew, VportType},
 };
 
-use super::{KernelDatapath, socket_error};
+use super::{KernelDatapath, cpus::Cpus, socket_error};
 use crate::datapath::{
     Dispatch, DpError, DpErrorKind, OdpPort, PortEvent, PortEvents, PortInfo, PortKind, PortStats,
     UpcallStats, error::Op,
@@ -40,7 +40,7 @@ impl KernelDatapath {
             Dispatch::PerCpu => vec![0],
             Dispatch::PerVport => match self.upcall_pids() {
                 pids if pids.is_empty() => vec![0],
-                pids => pids,
+                pids => Cpus::now().handlers_of(want.map_or(0, |odp| odp.0), &pids),
             },
         };
         let port = self.request(Op::PortAdd, format!("add port {name}"), |channel| {

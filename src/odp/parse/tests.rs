@@ -319,3 +319,17 @@ fn dumps_come_back() {
     println!("{good} good, {bad} bad");
     assert_eq!(bad, 0);
 }
+
+#[test]
+fn faults_are_told_with_the_whole_rest() {
+    // What ovs-appctl 3.1.0 answered.
+    let fault = |text: &str| {
+        let error = parse_key(text, None, &mut Vec::new(), &mut Vec::new());
+        error.expect_err(text).syntax_error(text)
+    };
+    let text = "in_port(9),eth(),eth_type(0x800),ipv9()";
+    assert_eq!(fault(text), "syntax error at ipv9()");
+    assert_eq!(fault("in_port=1"), "syntax error at in_port=1");
+    assert_eq!(fault("in_port=1,dl_vlan=5"), "syntax error at in_port=1,dl_vlan=5");
+    assert_eq!(fault("bad"), "syntax error at bad");
+}

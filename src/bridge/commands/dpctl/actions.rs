@@ -6,7 +6,6 @@ use ovs_netlink::action::Action;
 use ovs_netlink::attr::Attrs;
 use ovs_netlink::uapi::OVS_ACTION_ATTR_OUTPUT;
 
-use super::flows::syntax_error;
 use super::{Asked, Datapaths, Failed, Said};
 use crate::bridge::commands::leading_number;
 use crate::flow::{FLOW_MAX_VLAN_HEADERS, Flow, VLAN_VID_MASK};
@@ -51,7 +50,7 @@ pub(super) fn normalize_actions(
     }
     let (mut key, mut mask) = (Vec::new(), Vec::new());
     if let Err(error) = parse_key(asked.arg(0), Some(&names), &mut key, &mut mask) {
-        let what = format!("odp_flow_key_from_string ({})", syntax_error(asked.arg(0), &error));
+        let what = format!("odp_flow_key_from_string ({})", error.syntax_error(asked.arg(0)));
         return Err(said.complain_errno(libc::EINVAL, what));
     }
     let mut shown = String::new();
@@ -168,7 +167,7 @@ mod tests {
         let args = args.iter().map(ToString::to_string).collect();
         let asked = Asked::parse(Call { args, format: Format::Text }).expect("options");
         let mut said = Said::default();
-        let result = run(&Datapaths { ours: Vec::new() }, &asked, &mut said);
+        let result = run(&Datapaths { ours: Vec::new(), dummies: &[] }, &asked, &mut said);
         if result.is_ok() { Ok(said.text) } else { Err(said.text) }
     }
 

@@ -16,7 +16,7 @@ use crate::odp::action::OdpActions;
 use crate::odp::format::{PortNames, Style};
 use crate::odp::key::OdpKey;
 use crate::odp::mask::mask_to_wildcards;
-use crate::odp::parse::{ParseError, parse_actions, parse_key};
+use crate::odp::parse::{parse_actions, parse_key};
 use crate::odp::ufid::Ufid;
 use crate::upcall::now_ms;
 
@@ -215,29 +215,13 @@ impl Target {
         let names = port_names(&*opened.datapath).unwrap_or_default();
         let (mut key, mut mask) = (Vec::new(), Vec::new());
         if let Err(error) = parse_key(text, Some(&names), &mut key, &mut mask) {
-            let what = complaint(&syntax_error(text, &error));
+            let what = complaint(&error.syntax_error(text));
             return Err(said.complain_errno(libc::EINVAL, what));
         }
         let is_given = ufid.is_some();
         let ufid = ufid.unwrap_or_else(|| opened.ufid(&key));
         Ok(Self { ufid, is_given, key, mask })
     }
-}
-
-/// The peer's words for a key that cannot be read: all from the attribute on in which the fault is.
-pub(super) fn syntax_error(text: &str, error: &ParseError) -> String {
-    let (mut depth, mut start) = (0usize, 0);
-    for (at, c) in text.char_indices().take_while(|(at, _)| *at <= error.at) {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' | ' ' | '\t' | '\r' | '\n' if depth == 0 && at < error.at => {
-                start = at + c.len_utf8();
-            }
-            _ => {}
-        }
-    }
-    format!("syntax error at {}", text.get(start..).unwrap_or_default())
 }
 
 fn put_flow(
@@ -438,20 +422,6 @@ fn parse_line(line: &str, verb: Verb) -> Option<(Verb, &str, Option<&str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn faults_are_told_with_the_whole_rest() {
-        // What ovs-appctl 3.1.0 answered.
-        let fault = |text: &str| {
-            let error = parse_key(text, None, &mut Vec::new(), &mut Vec::new());
-            syntax_error(text, &error.expect_err(text))
-        };
-        let text = "in_port(9),eth(),eth_type(0x800),ipv9()";
-        assert_eq!(fault(text), "syntax error at ipv9()");
-        assert_eq!(fault("in_port=1"), "syntax error at in_port=1");
-        assert_eq!(fault("in_port=1,dl_vlan=5"), "syntax error at in_port=1,dl_vlan=5");
-        assert_eq!(fault("bad"), "syntax error at bad");
-    }
 
     #[test]
     fn lines_of_a_file() {

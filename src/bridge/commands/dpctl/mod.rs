@@ -1,11 +1,14 @@
 //! `dpctl/*`: any datapath of the host, with bridges or without, as the peer's `ovs-dpctl` shows
 //! and changes it.
 //!
+//! Where dummies are (`--enable-dummy`), datapaths of their types can be made and taken away here too.
+//!
 //! What always holds: what is said before a mistake is part of the answer, a failed answer too; the
 //! datapath of the bridges is reached through the switch that serves it, any other as it is found,
 //! without a change to what its owner asked of it. Every call runs on a thread of its own.
 
 mod actions;
+mod conntrack;
 mod flows;
 mod ports;
 mod show;
@@ -16,6 +19,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Backer, Commands, full_name, spawn};
+use crate::datapath::dummy::{self, by_hand};
+use crate::datapath::fake::FakeKernel;
 use crate::datapath::kernel::KernelDatapath;
 use crate::datapath::{Datapath, DpError, DpErrorKind};
 use crate::odp::ufid::{Ufid, UfidHasher};
@@ -28,7 +33,7 @@ const PROGRAM: &str = "ovs-vswitchd";
 type Run = fn(&Datapaths, &Asked, &mut Said) -> Result<(), Failed>;
 
 /// Name, usage, least and most arguments, and what to do, in the peer's order.
-const COMMANDS: [(&str, &str, usize, usize, Run); 20] = [
+const COMMANDS: [(&str, &str, usize, usize, Run); 36] = [
     ("add-dp", "dp [iface...]", 1, MANY, ports::add_dp),
     ("del-dp", "dp", 1, 1, ports::del_dp),
     ("add-if", "dp iface...", 2, MANY, ports::add_if),
@@ -44,8 +49,24 @@ const COMMANDS: [(&str, &str, usize, usize, Run); 20] = [
     ("add-flows", "[dp] file", 1, 2, flows::add_flows),
     ("mod-flows", "[dp] file", 1, 2, flows::mod_flows),
     ("del-flows", "[dp] [file]", 0, 2, flows::del_flows),
+    ("offload-stats-show", "[dp]", 0, 1, conntrack::offload_stats_show),
     ("cache-get-size", "[dp]", 0, 1, show::cache_get_size),
     ("cache-set-size", "dp cache <size>", 3, 3, show::cache_set_size),
+    ("ct-bkts", "[dp] [gt=N]", 0, 2, conntrack::buckets),
+    ("ct-set-maxconns", "[dp] maxconns", 1, 2, conntrack::set_maxconns),
+    ("ct-get-maxconns", "[dp]", 0, 1, conntrack::get_maxconns),
+    ("ct-get-nconns", "[dp]", 0, 1, conntrack::get_nconns),
+    ("ct-enable-tcp-seq-chk", "[dp]", 0, 1, conntrack::enable_tcp_seq_chk),
+    ("ct-disable-tcp-seq-chk", "[dp]", 0, 1, conntrack::disable_tcp_seq_chk),
+    ("ct-get-tcp-seq-chk", "[dp]", 0, 1, conntrack::get_tcp_seq_chk),
+    ("ct-set-limits", "[dp] [default=L] [zone=N,limit=L]...", 1, MANY, conntrack::set_limits),
+    ("ct-del-limits", "[dp] zone=N1[,N2]...", 1, 2, conntrack::del_limits),
+    ("ct-get-limits", "[dp] [zone=N1[,N2]...]", 0, 2, conntrack::get_limits),
+    ("ipf-set-enabled", "[dp] v4|v6", 1, 2, conntrack::ipf_set_enabled),
+    ("ipf-set-disabled", "[dp] v4|v6", 1, 2, conntrack::ipf_set_disabled),
+    ("ipf-set-min-frag", "[dp] v4|v6 minfragment", 2, 3, conntrack::ipf_set_min_frag),
+    ("ipf-set-max-nfrags", "[dp] maxfrags", 1, 2, conntrack::ipf_set_max_nfrags),
+    ("ipf-get-status", "[dp]", 0, 1, conntrack::ipf_get_status),
     ("list-commands", "", 0, MANY, list_commands),
     ("parse-actions", "actions", 1, MANY, actions::parse_actions),
     ("normalize-actions", "actions", 2, MANY, actions::normalize_actions),
@@ -56,10 +77,11 @@ const MANY: usize = usize::MAX;
 pub(super) fn register(commands: &Commands<'_>) {
     for (name, usage, least, most, run) in COMMANDS {
         let current = commands.current.clone();
+        let dummies = commands.dummies;
         let name = format!("dpctl/{name}");
         commands.registry.register_deferred(&name, usage, least..=most, move |call, reply| {
             let ours = current.borrow().as_ref().map(Backer::of);
-            let datapaths = Datapaths { ours: ours.into_iter().collect() };
+            let datapaths = Datapaths { ours: ours.into_iter().collect(), dummies };
             spawn(move || reply.send(datapaths.answer(call, run)));
         });
     }
@@ -176,12 +198,16 @@ impl Said {
 struct Datapaths {
     /// Those that bridges use.
     ours: Vec<Backer>,
+    /// Types that are dummies.
+    dummies: &'static [&'static str],
 }
 
 /// A datapath that was opened.
 struct Opened {
     datapath: Arc<dyn Datapath>,
     ufids: UfidHasher,
+    /// The devices that it makes its ports of, if it is a dummy.
+    devices: Option<FakeKernel>,
 }
 
 impl Opened {
@@ -211,10 +237,11 @@ impl Datapaths {
     /// Names with types of all datapaths, sorted.
     fn names(&self) -> Result<Vec<String>, DpError> {
         let mut names: Vec<String> = self.ours.iter().map(Backer::name).collect();
+        names.extend(by_hand::all().iter().map(|datapath| full_name(&**datapath)));
         match KernelDatapath::names() {
             Ok(kernel) => names.extend(kernel.iter().map(|name| format!("system@{name}"))),
-            // Without the module there are still ours.
-            Err(_) if !names.is_empty() => {}
+            // Without the module there are still ours, or could be.
+            Err(_) if !names.is_empty() || !self.dummies.is_empty() => {}
             Err(error) => return Err(error),
         }
         names.sort();
@@ -234,23 +261,38 @@ impl Datapaths {
         let full = format!("{kind}@{name}");
         if let Some(backer) = self.ours.iter().find(|backer| backer.name() == full) {
             let ufids = backer.udpif.target.ufids;
-            return Ok(Opened { datapath: backer.datapath.clone(), ufids });
+            let devices = self.is_dummy(kind).then(|| dummy::kernel().clone());
+            return Ok(Opened { datapath: backer.datapath.clone(), ufids, devices });
+        }
+        let ufids = UfidHasher::new([0; 16]);
+        if self.is_dummy(kind) {
+            let datapath = by_hand::find(kind, name).ok_or_else(|| no_such(name))?;
+            let devices = Some(datapath.devices().clone());
+            return Ok(Opened { datapath, ufids, devices });
         }
         if kind != "system" {
-            let is_known = self.ours.iter().any(|backer| backer.datapath.type_name() == kind);
-            return Err(if is_known { no_such(name) } else { unknown_kind(name) });
+            return Err(unknown_kind(name));
         }
         let datapath: Arc<dyn Datapath> = Arc::new(KernelDatapath::attach(name)?);
-        Ok(Opened { datapath, ufids: UfidHasher::new([0; 16]) })
+        Ok(Opened { datapath, ufids, devices: None })
+    }
+
+    fn is_dummy(&self, kind: &str) -> bool {
+        self.dummies.contains(&kind)
     }
 
     /// Opens the datapath that the first argument names if it names one, else the only one there is.
     /// With `most` arguments the first has to.
     fn open_optional(&self, asked: &Asked, most: usize, said: &mut Said) -> Result<Opened, Failed> {
-        let named = asked.args.first().filter(|name| self.exists(name)).cloned();
+        self.open_named(&asked.args, most, said)
+    }
+
+    /// The same with other arguments.
+    fn open_named(&self, args: &[String], most: usize, said: &mut Said) -> Result<Opened, Failed> {
+        let named = args.first().filter(|name| self.exists(name)).cloned();
         let name = match named {
             Some(name) => Some(name),
-            None if asked.args.len() < most => self.the_only(said),
+            None if args.len() < most => self.the_only(said),
             None => None,
         };
         match name {

@@ -4,18 +4,23 @@
 
 use super::{Asked, Datapaths, Failed, Opened, Said, kind_and_name};
 use crate::bridge::commands::leading_number;
+use crate::datapath::dummy::by_hand;
+use crate::datapath::fake::DeviceOptions;
 use crate::datapath::kernel::KernelDatapath;
 use crate::datapath::{DpErrorKind, OdpPort, PortKind};
 use crate::netdev::{HostDevices as _, KernelDevices};
 
 pub(super) fn add_dp(datapaths: &Datapaths, asked: &Asked, said: &mut Said) -> Result<(), Failed> {
     let (kind, name) = kind_and_name(asked.arg(0));
-    if kind != "system" {
-        return Err(said.complain_errno(libc::EAFNOSUPPORT, "add_dp"));
-    }
-    if let Err(error) = KernelDatapath::create(name) {
-        return Err(said.complain_error(&error, "add_dp"));
-    }
+    let created = match kind {
+        _ if datapaths.is_dummy(kind) && datapaths.exists(asked.arg(0)) => {
+            return Err(said.complain_errno(libc::EEXIST, "add_dp"));
+        }
+        _ if datapaths.is_dummy(kind) => by_hand::create(kind, name),
+        "system" => KernelDatapath::create(name).map(drop),
+        _ => return Err(said.complain_errno(libc::EAFNOSUPPORT, "add_dp")),
+    };
+    created.map_err(|error| said.complain_error(&error, "add_dp"))?;
     if asked.args.len() > 1 { add_if(datapaths, asked, said) } else { Ok(()) }
 }
 
@@ -83,7 +88,12 @@ pub(super) fn add_if(datapaths: &Datapaths, asked: &Asked, said: &mut Said) -> R
         let refused = |errno, said: &mut Said| {
             Err(said.complain_errno(errno, format_args!("{name}: failed to open network device")))
         };
-        let kind = match interface.kind.unwrap_or("system") {
+        let type_name = interface.kind.unwrap_or("system");
+        let kind = match type_name {
+            _ if opened.devices.is_some() => match dummy_kind(datapaths, opened, name, type_name) {
+                Ok(kind) => kind,
+                Err(errno) => return refused(errno, said),
+            },
             "system" => match KernelDevices.link(name) {
                 Ok(Some(_)) => PortKind::Netdev,
                 Ok(None) => return refused(libc::ENODEV, said),
@@ -102,12 +112,33 @@ pub(super) fn add_if(datapaths: &Datapaths, asked: &Asked, said: &mut Said) -> R
             let what = format!("adding {name} to {dp} failed");
             return Err(said.complain_error(&error, what));
         }
+        // Dummies are up from the start.
+        if opened.devices.is_some() {
+            return Ok(());
+        }
         if let Err(error) = KernelDevices.set_up(name, true) {
             let what = format!("{name}: failed bringing interface up");
             return Err(said.complain_errno(error.errno().unwrap_or(libc::EIO), what));
         }
         Ok(())
     })
+}
+
+/// What a port of a dummy datapath is, whose device is made here; else an error number.
+fn dummy_kind(
+    datapaths: &Datapaths,
+    opened: &Opened,
+    name: &str,
+    type_name: &str,
+) -> Result<PortKind, i32> {
+    match (type_name, &opened.devices) {
+        ("dummy-internal", _) => Ok(PortKind::Internal),
+        (_, Some(devices)) if type_name == "dummy" || datapaths.is_dummy(type_name) => {
+            let made = devices.configure_device(name, type_name, &DeviceOptions::new());
+            made.map(|()| PortKind::Netdev).map_err(|error| error.errno)
+        }
+        _ => Err(libc::EAFNOSUPPORT),
+    }
 }
 
 /// Nothing of a port can be changed but what a device knows, and none of ours knows anything: all that
