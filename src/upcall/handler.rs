@@ -62,6 +62,8 @@ pub struct Handler {
     budget: Budget,
     /// Until when somebody with little to ask is looked out for.
     watch_until: Duration,
+    /// The last turn left the rest alone for those with little to ask.
+    is_awaiting: bool,
     /// This thread's scheduling class, once it was asked for.
     class: Option<Class>,
     /// Whether this handler is counted in [`Udpif::behind`].
@@ -82,6 +84,7 @@ impl Handler {
             was_full: false,
             budget: Budget::default(),
             watch_until: Duration::ZERO,
+            is_awaiting: false,
             class: None,
             is_behind: false,
         }
@@ -142,7 +145,10 @@ impl Handler {
         }
         if is_light {
             self.watch_until = begun + WATCH;
-        } else {
+        }
+        // What was sent may be answered at once: the rest waits for it, but not twice in a row.
+        self.is_awaiting = is_light && !self.is_awaiting;
+        if !self.is_awaiting {
             self.serve_queue(is_contended || begun < self.watch_until);
         }
         let now = clock(ClockId::CLOCK_MONOTONIC);
@@ -152,7 +158,7 @@ impl Handler {
         let is_raised = self.class.as_ref().is_some_and(Class::is_raised);
         let on_cpu = || clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked);
         let worked = if is_raised { took } else { on_cpu().min(took) };
-        let pause = self.budget.pause_after(Turn { now, took, worked, is_light });
+        let pause = self.budget.pause_after(Turn { now, took, worked, is_light: self.is_awaiting });
         // Not on the socket: what the storm sends would end the pause at once.
         if let Some(pause) = pause {
             std::thread::sleep(pause);
