@@ -135,7 +135,7 @@ fn a_full_upcall_socket_is_survived_and_told_once() {
     daemon.appctl(&["upcall/enable-megaflows"]);
     recovers(&hosts[0], &hosts[2]);
     if !daemon.is_peer() {
-        let told = told(&daemon, &["(ENOBUFS): the kernel lost packets", "; upcall/ports shows"]);
+        let told = told(&daemon, &["(ENOBUFS), the kernel lost packets", "; upcall/ports shows"]);
         // Once in ten seconds.
         assert!((1..=2).contains(&told), "told {told} times:\n{}", daemon.log());
     }

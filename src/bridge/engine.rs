@@ -4,14 +4,15 @@
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
-//! is; between any two changes of ports and devices the other tasks of the control thread have their turn,
-//! so that the control socket answers and signals count while a thousand ports are made. Control thread;
+//! is; and while the kernel is asked, or does what it was told, the control thread serves others: that is a
+//! thread's work, to which [`Works`] is lent. Control thread;
 //! `watch` has threads of its own that listen.
 
 mod backing;
 mod devices;
 mod outcome;
 mod watch;
+mod works;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,29 +21,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use tokio::task::{spawn_blocking, yield_now};
 
 use self::backing::{Backing, Carried};
-use self::devices::{Tuning, bridge_mac};
+use self::devices::bridge_mac;
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
+use self::works::{Reconciled, Works, aside};
 use super::commands::Current;
-use super::config::{Config, InterfaceKind};
-use super::reconcile::{Reconciler, Report, interfaces};
+use super::config::Config;
+use super::reconcile::{Reconciler, Report};
 use super::switch::Switch;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
 use crate::flow::EthAddr;
-use crate::netdev::{HostDevices, KernelDevices, Link, LinkChange, LinkEvent, LinkTable};
+use crate::netdev::{HostDevices, KernelDevices, Link, LinkEvent};
 use crate::odp::ufid::UfidHasher;
 
 counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
 
 /// Name of the kernel's datapath that all bridges share, as the peer has it.
 const DATAPATH: &str = "ovs-system";
-
-/// Devices asked for one by one; for more of them all are listed.
-const LOOKUPS_MAX: usize = 16;
 
 /// Which datapaths are dummies, which exist in this process only (`--enable-dummy`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -85,7 +83,7 @@ pub struct EngineOptions {
 type Opened = (Arc<dyn Datapath>, Arc<dyn HostDevices>);
 
 /// Opens a datapath.
-type Opener = Box<dyn Fn(&Backing) -> Result<Opened, DpError>>;
+type Opener = Arc<dyn Fn(&Backing) -> Result<Opened, DpError> + Send + Sync>;
 
 /// See the module's page.
 pub struct Engine {
@@ -96,20 +94,13 @@ pub struct Engine {
     backing: Option<Backing>,
     /// Bridges that nothing carries, and why.
     refused: BTreeMap<String, String>,
-    config: Config,
-    /// Names of all interfaces that are configured.
-    names: BTreeSet<String>,
+    works: Works,
     current: Current,
     host: Arc<dyn HostDevices>,
-    reconciler: Reconciler,
-    links: LinkTable,
-    tuning: Tuning,
     /// Rung when there is something to hear.
     bell: Arc<Notify>,
     links_heard: Option<Feed<LinkEvent>>,
     ports_heard: Option<Feed<PortEvent>>,
-    /// Something was noticed that [`Engine::refresh`] has not looked into yet.
-    is_stale: bool,
     ufids: UfidHasher,
     machine_id: String,
     /// What is missing and why, so that each is logged once.
@@ -124,7 +115,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that has nothing to do yet.
     pub fn new(options: EngineOptions) -> Self {
-        Self::with_opener(options, Box::new(|backing| Ok((backing.open()?, backing.host()))))
+        Self::with_opener(options, Arc::new(|backing| Ok((backing.open()?, backing.host()))))
     }
 
     /// One over other datapaths than those of this machine.
@@ -135,17 +126,12 @@ impl Engine {
             opener,
             backing: None,
             refused: BTreeMap::new(),
-            config: Config::default(),
-            names: BTreeSet::new(),
+            works: Works::default(),
             current: Rc::new(RefCell::new(None)),
             host: Arc::new(KernelDevices),
-            reconciler: Reconciler::default(),
-            links: LinkTable::default(),
-            tuning: Tuning::default(),
             bell: Arc::default(),
             links_heard: None,
             ports_heard: None,
-            is_stale: false,
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
             machine_id: read("/etc/machine-id"),
             missing: BTreeMap::new(),
@@ -173,13 +159,13 @@ impl Engine {
     /// The device of this name, as it was last seen. Its counters are those of the last
     /// [`Engine::refresh_stats`].
     pub fn link(&self, name: &str) -> Option<&Link> {
-        self.links.by_name(name)
+        self.works.links.by_name(name)
     }
 
     /// Has the counters of [`Engine::link`] read, all at once.
-    pub fn refresh_stats(&mut self) {
+    pub async fn refresh_stats(&mut self) {
         if self.current.borrow().is_some() {
-            self.list_links();
+            self.list_links().await;
         }
     }
 
@@ -192,18 +178,13 @@ impl Engine {
                 tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
             }
         }
-        (self.config, self.refused) = (carried.config, carried.refused);
-        self.names.clear();
-        for (name, bridge) in &self.config.bridges {
-            self.names.insert(name.clone());
-            self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
-        }
-        self.tuning.forgive();
+        self.refused = carried.refused;
+        self.works.take_config(carried.config);
         if carried.backing != self.backing {
             self.end(true).await;
             self.backing = carried.backing;
             // What comes now is another switch, with nothing learned.
-            self.reconciler = Reconciler::default();
+            self.works.reconciler = Reconciler::default();
         }
         match &self.backing {
             None => {
@@ -221,10 +202,10 @@ impl Engine {
                 self.make_devices();
                 self.hear().await;
                 // A device may be younger than the last announcement that was read.
-                self.look_up(|_| true);
+                self.look_up().await;
                 if let Some(switch) = &*self.current.borrow() {
-                    switch.set_bounds(&self.config.settings);
-                    switch.note_config(&self.config);
+                    switch.set_bounds(&self.works.config.settings);
+                    switch.note_config(&self.works.config);
                 }
                 self.reconcile_or_note().await;
             }
@@ -236,7 +217,7 @@ impl Engine {
     /// Looks into what [`Engine::changed`] told; `None` if it is of no concern here.
     pub async fn refresh(&mut self) -> Option<&Outcome> {
         self.hear().await;
-        if !std::mem::take(&mut self.is_stale) {
+        if !std::mem::take(&mut self.works.is_stale) {
             return None;
         }
         self.reconcile_or_note().await;
@@ -246,7 +227,7 @@ impl Engine {
 
     /// Waits until devices, or ports of the datapath, may have changed.
     pub async fn changed(&self) {
-        if !self.is_stale {
+        if !self.works.is_stale {
             self.bell.notified().await;
         }
     }
@@ -270,14 +251,14 @@ impl Engine {
         let Some(switch) = self.current.borrow_mut().take() else {
             return;
         };
-        let ended = spawn_blocking(move || {
+        aside(&mut (), move |()| {
             let datapath = switch.datapath.clone();
             drop(switch);
             if destroy && let Err(error) = datapath.destroy() {
                 tracing::warn!(target: "dpif", "{error}");
             }
-        });
-        let _ = ended.await;
+        })
+        .await;
     }
 
     async fn open_or_note(&mut self) {
@@ -291,21 +272,19 @@ impl Engine {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
-        let (datapath, host) = (self.opener)(backing)?;
+        let (backing, opener) = (backing.clone(), self.opener.clone());
+        let (datapath, host) = aside(&mut (), move |()| opener(&backing)).await?;
         if self.links_heard.is_none() {
             self.host = host;
             self.listen_to_links();
         }
         self.make_devices();
         self.listen_to_ports(&*datapath);
-        self.list_links();
-        self.reconciler.forget_ports();
-        let mut switch = Switch::open(datapath.clone(), &self.config.settings, self.ufids)?;
-        let mut changes = Vec::new();
-        let applied =
-            self.reconciler.apply_in_turns(&self.config, &*datapath, &self.links, &mut changes);
-        let (snapshot, report) = applied.await?;
-        switch.note_config(&self.config);
+        self.list_links().await;
+        self.works.reconciler.forget_ports();
+        let mut switch = Switch::open(datapath.clone(), &self.works.config.settings, self.ufids)?;
+        let Reconciled { snapshot, report, .. } = self.reconciled(&datapath).await?;
+        switch.note_config(&self.works.config);
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
@@ -324,7 +303,7 @@ impl Engine {
         let name = datapath.name().to_owned();
         *self.current.borrow_mut() = Some(switch);
         // Devices that were made with the datapath are announced later.
-        self.look_up(|_| true);
+        self.look_up().await;
         self.note_report(report).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");
@@ -342,19 +321,20 @@ impl Engine {
         let Some(datapath) = self.datapath() else {
             return Ok(());
         };
-        let mut changes = Vec::new();
-        let applied =
-            self.reconciler.apply_in_turns(&self.config, &*datapath, &self.links, &mut changes);
-        let (snapshot, report) = applied.await?;
+        let Reconciled { snapshot, report, changes } = self.reconciled(&datapath).await?;
         if let Some(switch) = &*self.current.borrow() {
             switch.configure(snapshot, changes);
         }
-        yield_now().await;
         self.note_report(report).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {} is in order again", datapath.name());
         }
         Ok(())
+    }
+
+    async fn reconciled(&mut self, datapath: &Arc<dyn Datapath>) -> Result<Reconciled, DpError> {
+        let datapath = datapath.clone();
+        aside(&mut self.works, move |works| works.reconcile(&*datapath)).await
     }
 
     /// The datapath of the switch, if there is one.
@@ -385,14 +365,11 @@ impl Engine {
             }
             self.missing.insert(key, missing.reason);
         }
-        // A device that the datapath has just made is announced later.
-        if !report.added.is_empty() {
-            let added: BTreeSet<String> =
-                report.added.into_iter().map(|(_, name, _)| name).collect();
-            self.look_up(|name| added.contains(name));
-        }
-        let (config, missing) = (&self.config, &self.missing);
-        self.tuning.apply(config, missing, &self.machine_id, &*self.host, &mut self.links).await;
+        let added: BTreeSet<String> = report.added.into_iter().map(|(_, name, _)| name).collect();
+        let (missing, machine_id) = (self.missing.clone(), self.machine_id.clone());
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.tune(&added, &missing, &machine_id, &*host))
+            .await;
     }
 
     /// Says what came of it; true if that is not what came of it before.
@@ -401,8 +378,8 @@ impl Engine {
         let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
         let version = current.as_ref().map_or_else(String::new, version_of);
         let mut bridges = BTreeMap::new();
-        for (name, config) in &self.config.bridges {
-            let mac = bridge_mac(name, config, &self.links, &self.machine_id);
+        for (name, config) in &self.works.config.bridges {
+            let mac = bridge_mac(name, config, &self.works.links, &self.machine_id);
             let mut outcome = BridgeOutcome {
                 error: None,
                 datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
@@ -435,7 +412,7 @@ impl Engine {
 
     fn make_devices(&self) {
         if let Some(backing) = &self.backing {
-            backing.make_devices(&self.config, self.options.dummy);
+            backing.make_devices(&self.works.config, self.options.dummy);
         }
     }
 
@@ -468,113 +445,46 @@ impl Engine {
 
     /// Takes in what was announced.
     async fn hear(&mut self) {
-        let events = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
-        let is_lost = events.iter().any(|event| matches!(event, LinkEvent::Overrun));
-        for event in events {
-            let changes = self.links.apply(event);
-            self.note_links(changes);
-        }
-        if is_lost {
-            self.list_links();
-        }
-        let events = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
-        let Some(datapath) = self.datapath() else { return };
-        for event in &events {
-            if self.reconciler.note_event(event, &*datapath) {
-                self.is_stale = true;
-                // It asked the kernel.
-                yield_now().await;
-            }
-        }
-    }
-
-    /// Has all devices listed; what is different is noted as if it had been announced.
-    fn list_links(&mut self) {
-        match self.host.links() {
-            Ok(links) => {
-                let changes = self.links.resync(links);
-                self.note_links(changes);
-            }
-            Err(error) => {
-                tracing::warn!(target: "netdev_linux", "cannot list devices: {error}");
-            }
-        }
-    }
-
-    /// Has those devices looked up that are configured, `of_interest` and not known.
-    fn look_up(&mut self, of_interest: impl Fn(&str) -> bool) {
-        let is_device = |kind: &InterfaceKind| {
-            matches!(
-                kind,
-                InterfaceKind::System | InterfaceKind::Internal | InterfaceKind::Dummy(_)
-            )
-        };
-        let configured = self.config.bridges.iter().flat_map(|(bridge, config)| {
-            let devices = interfaces(config).filter(|(_, i)| is_device(&i.kind));
-            devices.map(|(name, _)| name).chain([bridge.as_str()])
-        });
-        let unknown: BTreeSet<String> = configured
-            .filter(|name| of_interest(name) && self.links.by_name(name).is_none())
-            .map(str::to_owned)
-            .collect();
-        if unknown.len() > LOOKUPS_MAX {
-            self.list_links();
+        let links = self.links_heard.as_ref().map(Feed::take).unwrap_or_default();
+        let ports = self.ports_heard.as_ref().map(Feed::take).unwrap_or_default();
+        if links.is_empty() && ports.is_empty() {
             return;
         }
-        for name in unknown {
-            if let Ok(Some(link)) = self.host.link(&name) {
-                let _ = self.links.apply(LinkEvent::Changed(link));
-            }
-        }
+        let (host, datapath) = (self.host.clone(), self.datapath());
+        aside(&mut self.works, move |works| works.hear(links, &ports, &*host, datapath.as_deref()))
+            .await;
     }
 
-    fn note_links(&mut self, changes: Vec<LinkChange>) {
-        for change in changes {
-            let (names, is_rename) = match &change {
-                LinkChange::Added { ifindex } | LinkChange::Changed { ifindex } => {
-                    ([self.links.get(*ifindex).map(|link| link.name.as_str()), None], false)
-                }
-                LinkChange::Removed { link } => ([Some(link.name.as_str()), None], false),
-                LinkChange::Renamed { ifindex, from } => {
-                    let now = self.links.get(*ifindex).map(|link| link.name.as_str());
-                    ([now, Some(from.as_str())], true)
-                }
-            };
-            let mut names = names.into_iter().flatten();
-            if names.clone().any(|name| self.names.contains(name)) {
-                self.is_stale = true;
-            }
-            // The datapath has the port by another name now, of which it tells nobody.
-            if is_rename && names.any(|name| self.reconciler.has_port(name)) {
-                self.reconciler.forget_ports();
-                self.is_stale = true;
-            }
-        }
-        if self.is_stale {
-            self.tuning.forgive();
-        }
+    /// Has all devices listed.
+    async fn list_links(&mut self) {
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.list_links(&*host)).await;
+    }
+
+    /// Has those devices looked up that are configured and not known.
+    async fn look_up(&mut self) {
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.look_up(&*host, |_| true)).await;
     }
 
     async fn look(&mut self) {
-        if self.config.bridges.is_empty() {
+        if self.works.config.bridges.is_empty() {
             return;
         }
         if self.current.borrow().is_none() {
             self.open_or_note().await;
             return;
         }
-        let gone = {
-            let current = self.current.borrow();
-            current.as_ref().and_then(|switch| {
-                switch.tick();
-                // A suspicion is looked into; so is a datapath that is simply not used.
-                let gone = switch.datapath.stats().err().filter(DpError::is_gone);
-                if gone.is_none() {
-                    switch.not_gone();
-                }
-                gone
-            })
-        };
+        if let Some(switch) = &*self.current.borrow() {
+            switch.tick();
+        }
+        let Some(datapath) = self.datapath() else { return };
+        // A suspicion is looked into; so is a datapath that is simply not used.
+        let stats = aside(&mut (), move |()| datapath.stats()).await;
+        let gone = stats.err().filter(DpError::is_gone);
+        if let (None, Some(switch)) = (&gone, &*self.current.borrow()) {
+            switch.not_gone();
+        }
         if let Some(error) = gone {
             self.note_failure(error).await;
             return;
@@ -589,22 +499,22 @@ impl Engine {
         self.follow_cpus().await;
         let is_deaf = |ended: Option<bool>| ended.unwrap_or(true);
         if is_deaf(self.links_heard.as_ref().map(Feed::has_ended)) {
-            self.list_links();
+            self.list_links().await;
         }
         if is_deaf(self.ports_heard.as_ref().map(Feed::has_ended)) {
-            self.reconciler.forget_ports();
-            self.is_stale = true;
+            self.works.reconciler.forget_ports();
+            self.works.is_stale = true;
         }
         self.hear().await;
         // What was refused may be possible now; what is missing is cheap to try.
-        if std::mem::take(&mut self.is_stale) {
+        if std::mem::take(&mut self.works.is_stale) {
             self.reconcile_or_note().await;
         }
     }
 
     /// Whether `n-handler-threads` asks for another number of handlers than there are.
     fn wants_other_handlers(&self) -> bool {
-        let wanted = self.config.settings.n_handler_threads;
+        let wanted = self.works.config.settings.n_handler_threads;
         let current = self.current.borrow();
         current
             .as_ref()

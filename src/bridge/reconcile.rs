@@ -6,17 +6,12 @@
 //! numbers, forwarding databases and counters of what stays are kept; a datapath port number is
 //! not given to another device as long as there are unused ones, so that no stale flow meets a new
 //! port; the kernel is asked about what changes only: its ports are listed once, and from then on
-//! known from its events and from what is done here; after each change other tasks have their turn. Control
-//! thread.
+//! known from its events and from what is done here.
 
 mod ofports;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
-use tokio::task::yield_now;
 
 use self::ofports::OfPorts;
 use super::config::{BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, PortConfig};
@@ -103,35 +98,12 @@ struct Wanted<'a> {
 type WantedPorts<'a> = BTreeMap<&'a str, Wanted<'a>>;
 
 impl Reconciler {
-    /// [`Reconciler::apply_in_turns`] for a thread that has nothing else to do.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn apply(
-        &mut self,
-        config: &Config,
-        datapath: &dyn Datapath,
-        links: &LinkTable,
-        changes: &mut Vec<Dep>,
-    ) -> Result<(Snapshot, Report), DpError> {
-        let mut applied = pin!(self.apply_in_turns(config, datapath, links, changes));
-        loop {
-            // It waits for nothing but its next turn.
-            if let Poll::Ready(done) =
-                applied.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-            {
-                return done;
-            }
-        }
-    }
-
     /// Makes the datapath's ports those of `config` and tells the outcome, with the snapshot that
-    /// describes it. Changes in forwarding databases are appended to `changes`. Other tasks of the
-    /// thread have their turn after each port; this one must be waited for to its end.
+    /// describes it. Changes in forwarding databases are appended to `changes`.
     ///
     /// # Errors
     /// When the datapath cannot be asked, or is gone; what was done until then stays.
-    pub async fn apply_in_turns(
+    pub fn apply(
         &mut self,
         config: &Config,
         datapath: &dyn Datapath,
@@ -140,7 +112,7 @@ impl Reconciler {
     ) -> Result<(Snapshot, Report), DpError> {
         let mut report = Report::default();
         let wanted = self.wanted(config, &mut report);
-        if let Err(error) = self.change_ports(datapath, &wanted, links, &mut report).await {
+        if let Err(error) = self.change_ports(datapath, &wanted, links, &mut report) {
             self.actual = None;
             return Err(error);
         }
@@ -264,7 +236,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn change_ports(
+    fn change_ports(
         &mut self,
         datapath: &dyn Datapath,
         wanted: &WantedPorts<'_>,
@@ -272,11 +244,11 @@ impl Reconciler {
         report: &mut Report,
     ) -> Result<(), DpError> {
         self.list(datapath)?;
-        self.remove_unwanted(datapath, wanted, report).await?;
-        self.add_missing(datapath, wanted, links, report).await
+        self.remove_unwanted(datapath, wanted, report)?;
+        self.add_missing(datapath, wanted, links, report)
     }
 
-    async fn remove_unwanted(
+    fn remove_unwanted(
         &mut self,
         datapath: &dyn Datapath,
         wanted: &WantedPorts<'_>,
@@ -307,12 +279,11 @@ impl Reconciler {
                 Err(error) if error.is_gone() => return Err(error),
                 Err(error) => tracing::warn!(target: "bridge", "{error}"),
             }
-            yield_now().await;
         }
         Ok(())
     }
 
-    async fn add_missing(
+    fn add_missing(
         &mut self,
         datapath: &dyn Datapath,
         wanted: &WantedPorts<'_>,
@@ -346,7 +317,6 @@ impl Reconciler {
                     miss(format!("could not add network device {name} to ofproto ({why})"));
                 }
             }
-            yield_now().await;
         }
         Ok(())
     }

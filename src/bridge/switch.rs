@@ -29,6 +29,7 @@ use crate::revalidate::{Revalidator, RoundStats};
 use crate::snapshot::{Dep, Snapshot};
 use crate::upcall::handler::Handler;
 use crate::upcall::{Settings, Target, Udpif, now_ms};
+use crate::vlog;
 
 /// See the module's page.
 pub struct Switch {
@@ -110,7 +111,11 @@ impl Switch {
     /// Has a thread judge the flows that are there: of hundreds of thousands that takes a while.
     async fn adopt(&self) -> Result<Adopted, DpError> {
         let (udpif, datapath) = (self.udpif.clone(), self.datapath.clone());
-        let work = spawn_blocking(move || adopt_all(&udpif, &*datapath, now_ms()));
+        let work = spawn_blocking(move || {
+            // Its lines are those that the peer's main thread writes.
+            vlog::set_subprogram_name("");
+            adopt_all(&udpif, &*datapath, now_ms())
+        });
         match work.await {
             Ok(adopted) => adopted,
             // It cannot be cancelled: a panic is passed on.

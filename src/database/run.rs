@@ -309,7 +309,7 @@ impl Mode {
         self.is_behind = true;
         if now_ms >= due_ms && self.in_flight.is_empty() && self.client.is_writable() {
             self.statistics_due_ms = now_ms + interval_ms;
-            self.engine.refresh_stats();
+            self.engine.refresh_stats().await;
             yield_now().await;
             self.tell(true).await;
         } else {

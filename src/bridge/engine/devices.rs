@@ -1,12 +1,9 @@
 //! What the devices of a bridge shall be like: addresses and sizes, chosen as the peer chooses them.
 //!
 //! What always holds: a device that is as it shall be is not touched; what the kernel refuses is tried
-//! and logged once; queueing disciplines are nobody's business here; after each change other tasks have
-//! their turn. Control thread.
+//! and logged once; queueing disciplines are nobody's business here.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use tokio::task::yield_now;
 
 use crate::bridge::config::{BridgeConfig, Config, InterfaceConfig, InterfaceKind, PortConfig};
 use crate::bridge::reconcile::interfaces;
@@ -28,7 +25,7 @@ pub(super) struct Tuning {
 impl Tuning {
     /// Makes the devices what they shall be, those apart that are `missing` from their bridges: a
     /// device of that name is somebody else's. `links` is kept in step.
-    pub(super) async fn apply(
+    pub(super) fn apply(
         &mut self,
         config: &Config,
         missing: &BTreeMap<(String, String), String>,
@@ -43,26 +40,26 @@ impl Tuning {
             };
             let mac = bridge_mac(name, bridge, links, machine_id);
             if is_there(name) {
-                self.set_mac(name, mac, host, links).await;
+                self.set_mac(name, mac, host, links);
             }
             let others = interfaces(bridge).filter(|(other, _)| other != name && is_there(other));
             for (interface, config) in others {
                 if let Some(mac) = config.mac.filter(|_| config.kind == InterfaceKind::Internal) {
-                    self.set_mac(interface, mac, host, links).await;
+                    self.set_mac(interface, mac, host, links);
                 }
             }
             for (interface, mac) in fake_bridge_macs(name, bridge, links, machine_id) {
                 if is_there(interface) {
-                    self.set_mac(interface, mac, host, links).await;
+                    self.set_mac(interface, mac, host, links);
                 }
             }
-            self.set_mtus(name, bridge, &is_there, host, links).await;
+            self.set_mtus(name, bridge, &is_there, host, links);
         }
     }
 
     /// What is asked for is set; the bridge's own devices of which nothing is asked follow the smallest of
     /// the others when that changes, and are never larger.
-    async fn set_mtus(
+    fn set_mtus(
         &mut self,
         bridge: &str,
         config: &BridgeConfig,
@@ -81,7 +78,7 @@ impl Tuning {
         };
         for (name, interface) in &all {
             if let Some(mtu) = interface.mtu_request {
-                self.set_mtu(name, mtu, host, links).await;
+                self.set_mtu(name, mtu, host, links);
             }
         }
         let others = all.iter().filter(|(name, interface)| !follows(name, interface));
@@ -95,18 +92,12 @@ impl Tuning {
         for (name, _) in all.iter().filter(|(name, interface)| follows(name, interface)) {
             let is_larger = links.by_name(name).is_some_and(|link| link.mtu > smallest);
             if is_larger || before != Some(smallest) {
-                self.set_mtu(name, smallest, host, links).await;
+                self.set_mtu(name, smallest, host, links);
             }
         }
     }
 
-    async fn set_mtu(
-        &mut self,
-        name: &str,
-        mtu: u32,
-        host: &dyn HostDevices,
-        links: &mut LinkTable,
-    ) {
+    fn set_mtu(&mut self, name: &str, mtu: u32, host: &dyn HostDevices, links: &mut LinkTable) {
         if links.by_name(name).is_none_or(|link| link.mtu == mtu) {
             return;
         }
@@ -118,16 +109,9 @@ impl Tuning {
             Ok(()) => links.edit(name, |link| link.mtu = mtu),
             Err(error) => self.refuse(what, &error),
         }
-        yield_now().await;
     }
 
-    async fn set_mac(
-        &mut self,
-        name: &str,
-        mac: EthAddr,
-        host: &dyn HostDevices,
-        links: &mut LinkTable,
-    ) {
+    fn set_mac(&mut self, name: &str, mac: EthAddr, host: &dyn HostDevices, links: &mut LinkTable) {
         if links.by_name(name).is_none_or(|link| link.mac == mac) {
             return;
         }
@@ -139,7 +123,6 @@ impl Tuning {
             Ok(()) => links.edit(name, |link| link.mac = mac),
             Err(error) => self.refuse(what, &error),
         }
-        yield_now().await;
     }
 
     fn refuse(&mut self, what: String, error: &ovs_netlink::Error) {
@@ -240,18 +223,13 @@ mod tests {
         kernel
     }
 
-    /// Does work that waits for nothing but its turn.
-    fn now<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
-    }
-
     fn tune(
         tuning: &mut Tuning,
         toml: &Config,
         kernel: &FakeKernel,
     ) -> Vec<(String, EthAddr, u32)> {
         let mut links = LinkTable::of(kernel.links().unwrap());
-        now(tuning.apply(toml, &BTreeMap::new(), "machine", kernel, &mut links));
+        tuning.apply(toml, &BTreeMap::new(), "machine", kernel, &mut links);
         let listed = LinkTable::of(kernel.links().unwrap());
         assert!(links.iter().eq(listed.iter()), "in step");
         listed.iter().map(|link| (link.name.clone(), link.mac, link.mtu)).collect()
@@ -336,7 +314,7 @@ mod tests {
         let missing = [(("br0".to_owned(), "eth0".to_owned()), "File exists".to_owned())].into();
         let before = kernel.links().unwrap();
         let mut links = LinkTable::of(before.clone());
-        now(Tuning::default().apply(&config, &missing, "machine", &kernel, &mut links));
+        Tuning::default().apply(&config, &missing, "machine", &kernel, &mut links);
         let of = |links: Vec<crate::netdev::Link>| {
             links.into_iter().find(|link| link.name == "eth0").map(|link| (link.mac, link.mtu))
         };
