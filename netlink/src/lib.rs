@@ -48,6 +48,7 @@ pub mod msg;
 pub mod nsh;
 pub mod packet;
 pub mod ring;
+pub mod sched;
 pub mod socket;
 mod sys;
 pub mod tally;

@@ -4,7 +4,8 @@
 //! What always holds: each function is safe to call with any arguments; pointers handed to the
 //! kernel point into slices that are borrowed for the whole call, and none is kept afterwards.
 //!
-//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`, `linux/ethtool.h`.
+//! No state, any thread. Sources: `recvmmsg(2)`, `sendmsg(2)`, `poll(2)`, `socket(7)`,
+//! `sched(7)`, `linux/ethtool.h`.
 
 use std::io::{self, IoSlice};
 use std::mem::{self, size_of_val};
@@ -114,6 +115,25 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
     match unsafe { libc::poll(&mut entry, 1, millis) } {
         -1 => Err(io::Error::last_os_error()),
         ready => Ok(ready > 0),
+    }
+}
+
+/// The scheduling policy of the calling thread (`SCHED_*`).
+pub(crate) fn scheduler() -> io::Result<i32> {
+    // SAFETY: no pointers; 0 is the calling thread.
+    match unsafe { libc::sched_getscheduler(0) } {
+        -1 => Err(io::Error::last_os_error()),
+        policy => Ok(policy),
+    }
+}
+
+/// Gives the calling thread another scheduling policy.
+pub(crate) fn set_scheduler(policy: i32, priority: i32) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: one live structure that is read during the call; 0 is the calling thread.
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const param) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 

@@ -348,6 +348,7 @@ fn conntrack_limits_are_set_and_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs the lab"]
 async fn changes_are_announced() {
     let mut lab = Lab::new("nlmon");
     let ovs = OvsGroups::DATAPATH | OvsGroups::VPORT;

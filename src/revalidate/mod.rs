@@ -252,24 +252,33 @@ impl Revalidator {
             .collect();
         let counters = &self.udpif.counters;
         let mut failed = Vec::new();
-        self.datapath.flow_ops(&ops, &mut |i, result| {
-            let Some(todo) = todo.get(i) else {
-                return;
-            };
-            match result {
-                Ok(_) if todo.actions.is_some() => {
-                    counters.modified.fetch_add(1, Ordering::Relaxed);
+        let udpif = self.udpif.clone();
+        let mut pace = Pace::new(&udpif);
+        let mut done = 0;
+        while done < todo.len() {
+            let end = todo.len().min(done + pace.changes());
+            let (ops, todo) = (&ops[done..end], &todo[done..end]);
+            done = end;
+            self.datapath.flow_ops(ops, &mut |i, result| {
+                let Some(todo) = todo.get(i) else {
+                    return;
+                };
+                match result {
+                    Ok(_) if todo.actions.is_some() => {
+                        counters.modified.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
+                    Err(error) if error.kind == DpErrorKind::NoSuchFlow => {
+                        self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
+                    }
+                    Err(error) => {
+                        self.note_failure(&error);
+                        failed.push((todo.ufid, todo.reason, todo.actions.is_some()));
+                    }
                 }
-                Ok(totals) => self.forget(&todo.ufid, todo.reason, totals, now_ms),
-                Err(error) if error.kind == DpErrorKind::NoSuchFlow => {
-                    self.forget(&todo.ufid, DeleteReason::Gone, None, now_ms);
-                }
-                Err(error) => {
-                    self.note_failure(&error);
-                    failed.push((todo.ufid, todo.reason, todo.actions.is_some()));
-                }
-            }
-        });
+            });
+            pace.rest();
+        }
         // A flow that could not be changed must not stay as it was; one that could not be deleted
         // stays marked, and is tried again.
         let mut unchanged = Vec::new();

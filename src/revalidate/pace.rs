@@ -10,10 +10,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::limits::FLOW_OPS_BATCH;
 use crate::upcall::Udpif;
 
 /// Flows looked at in one piece: a tenth of a millisecond or so.
 const PIECE: u32 = 64;
+
+/// Flows changed by one system call while a handler is behind: nobody else has the CPU before it ends.
+const CHANGES: usize = 16;
 
 /// How long to let others work. With the scheduler's slack this is hardly more than it says.
 const MOMENT: Duration = Duration::from_micros(300);
@@ -21,7 +25,7 @@ const MOMENT: Duration = Duration::from_micros(300);
 /// Longest time that the sleeps of one round may add up to.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// See the module's page. One for each round.
+/// See the module's page. One for each round, and for each set of changes.
 pub struct Pace<'a> {
     udpif: &'a Udpif,
     steps: u32,
@@ -42,9 +46,18 @@ impl<'a> Pace<'a> {
         }
     }
 
+    /// How many flows to change between two rests.
+    pub fn changes(&self) -> usize {
+        if self.is_behind() { CHANGES } else { FLOW_OPS_BATCH }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.udpif.behind.load(Ordering::Relaxed) > 0
+    }
+
     /// Sleeps for a moment if a handler is behind.
     pub fn rest(&mut self) {
-        if self.udpif.behind.load(Ordering::Relaxed) > 0 && self.slept < LONGEST {
+        if self.is_behind() && self.slept < LONGEST {
             let begun = Instant::now();
             std::thread::sleep(MOMENT);
             self.slept += begun.elapsed();

@@ -2,19 +2,20 @@
 //!
 //! What always holds: one `recvmmsg` and one send for a batch; no lock across either; an overrun
 //! is counted and the reading goes on, never closes. Ports with little to ask are answered before
-//! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog (two
-//! full batches in a row), when the handler empties its socket into a [`FairQueue`] between small
-//! portions of the rest. Where others want the CPU too, it rests between these, asleep on its
-//! socket ([`Contention`]).
+//! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog, when the
+//! handler empties its socket into a [`FairQueue`] between small pieces of the rest. Where others
+//! want the CPU too, it goes before them and keeps to a [`Budget`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::prctl::set_timerslack;
+use nix::time::{ClockId, clock_gettime};
 use ovs_netlink::RecvRing;
+use ovs_netlink::sched::Class;
 
-use super::contention::Contention;
+use super::budget::{Budget, Turn};
 use super::fair::FairQueue;
 use super::worker::Worker;
 use super::{Udpif, now_ms};
@@ -38,13 +39,8 @@ const SMALL: usize = 8;
 /// A port with at most so many upcalls in a batch has little to ask.
 const LIGHT: usize = 2;
 
-/// Upcalls served between two looks at the socket while others wait: as many as one read brings, and
-/// few while there is anybody with little to ask, who may ask again.
-const SERVE: usize = UPCALL_BATCH;
-const SERVE_WATCHED: usize = 4;
-
-/// Portions for which a handler remembers that somebody with little to ask was there.
-const WATCH: u32 = 1_000;
+/// How long the rest is decided between two looks at the socket. Sending takes about as long again.
+const PIECE: Duration = Duration::from_micros(25);
 
 /// See the module's page.
 pub struct Handler {
@@ -55,14 +51,12 @@ pub struct Handler {
     queue: FairQueue,
     buffer: Vec<u8>,
     /// Ports of the batch in the ring.
-    ports: Vec<OdpPort>,
+    ports: BatchPorts,
     /// The last read was full: there may be more.
     was_full: bool,
-    /// Small portions that are still to be made.
-    watch: u32,
-    contention: Contention,
-    /// Until when the backlog is left alone.
-    rest_until: Option<Instant>,
+    budget: Budget,
+    /// This thread's scheduling class, once it was asked for.
+    class: Option<Class>,
     /// Whether this handler is counted in [`Udpif::behind`].
     is_behind: bool,
 }
@@ -77,11 +71,10 @@ impl Handler {
             ring: RecvRing::new(UPCALL_BATCH),
             queue: FairQueue::new(FAIR_QUEUE_MAX),
             buffer: Vec::new(),
-            ports: Vec::with_capacity(UPCALL_BATCH),
+            ports: BatchPorts::default(),
             was_full: false,
-            watch: 0,
-            contention: Contention::default(),
-            rest_until: None,
+            budget: Budget::default(),
+            class: None,
             is_behind: false,
         }
     }
@@ -107,50 +100,73 @@ impl Handler {
     pub fn turn(&mut self, wait: Duration) -> Result<(), RecvError> {
         let is_behind = self.was_full || !self.queue.is_empty();
         self.tell_behind(is_behind);
-        let wait = match self.rest_left() {
-            Some(left) => left,
-            None if is_behind => Duration::ZERO,
-            None => wait,
-        };
-        let mut read = self.read(wait)?;
-        let may_be_more = read == UPCALL_BATCH;
-        let is_backlog = self.was_full && may_be_more || !self.queue.is_empty();
-        if !is_backlog && !self.is_sharing() {
-            match read {
-                0 => self.queue.tidy(),
-                1..=SMALL => self.serve_ring(|_| true),
-                _ => self.serve_ring_by_port(),
-            }
-            self.was_full = may_be_more;
-            return Ok(());
+        let read = self.read(if is_behind { Duration::ZERO } else { wait })?;
+        if !self.queue.is_empty() || self.was_full && read > SMALL {
+            self.was_full = false;
+            return self.turn_with_backlog(read);
         }
-        self.was_full = false;
-        self.enqueue();
-        self.serve_light();
-        let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
-        while read == UPCALL_BATCH && turns > 0 {
-            read = self.read(Duration::ZERO)?;
-            self.enqueue();
-            self.serve_light();
-            turns -= 1;
-        }
-        if self.rest_left().is_none() {
-            self.serve_queue();
+        // Only who pauses may go before others.
+        self.go_before_others(false);
+        self.was_full = read == UPCALL_BATCH;
+        match read {
+            0 => self.queue.tidy(),
+            1..=SMALL => self.serve_ring(|_| true),
+            _ => self.serve_ring_by_port(),
         }
         Ok(())
     }
 
-    /// Whether somebody with little to ask is there and others want the CPU.
-    fn is_sharing(&self) -> bool {
-        self.watch > 0 && self.contention.is_felt()
+    /// Empties the socket, of which `read` upcalls are in the ring, answers who has little to ask and
+    /// some of the rest, and pauses if others want the CPU.
+    fn turn_with_backlog(&mut self, mut read: usize) -> Result<(), RecvError> {
+        let (begun, worked) =
+            (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
+        self.go_before_others(self.budget.is_contended(begun));
+        self.enqueue();
+        let mut is_light = self.serve_light();
+        let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
+        while read == UPCALL_BATCH && turns > 0 {
+            read = self.read(Duration::ZERO)?;
+            self.enqueue();
+            is_light |= self.serve_light();
+            turns -= 1;
+        }
+        if !is_light {
+            self.serve_queue();
+        }
+        let now = clock(ClockId::CLOCK_MONOTONIC);
+        let took = now.saturating_sub(begun);
+        // While it goes before others all the time is its own, and the CPU clock of some kernels is no
+        // finer than a tick.
+        let is_raised = self.class.as_ref().is_some_and(Class::is_raised);
+        let on_cpu = || clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked);
+        let worked = if is_raised { took } else { on_cpu().min(took) };
+        let pause = self.budget.pause_after(Turn { now, took, worked, is_light });
+        // Not on the socket: what the storm sends would end the pause at once.
+        if let Some(pause) = pause {
+            std::thread::sleep(pause);
+        }
+        Ok(())
     }
 
-    fn rest_left(&mut self) -> Option<Duration> {
-        let left = self.rest_until?.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            self.rest_until = None;
+    /// Has this thread run before others, or as any other again. Where that is not allowed it keeps
+    /// its place.
+    fn go_before_others(&mut self, is_raised: bool) {
+        if self.class.is_none() {
+            if !is_raised {
+                return;
+            }
+            // A pause must not take longer than it is meant to.
+            let _ = set_timerslack(1);
+            self.class = Some(Class::of_this_thread());
         }
-        self.rest_until.map(|_| left)
+        if let Some(class) = &mut self.class
+            && let Err(error) = class.raise(is_raised)
+        {
+            tracing::info!(target: "ofproto_dpif_upcall",
+                "a storm of upcalls, and other threads want the CPU: first packets of quiet ports \
+                 would wait less if this thread might have a real-time priority (CAP_SYS_NICE): {error}");
+        }
     }
 
     fn tell_behind(&mut self, is_behind: bool) {
@@ -206,21 +222,15 @@ impl Handler {
 
     /// Answers a batch, those with little to ask first if there are others.
     fn serve_ring_by_port(&mut self) {
-        self.ports.clear();
+        let mut ports = std::mem::take(&mut self.ports);
+        ports.clear();
         for datagram in self.ring.iter() {
             let port = datagram.ok().and_then(|datagram| self.worker.port_of(datagram));
-            self.ports.push(port.unwrap_or(OdpPort::NONE));
+            ports.push(port.unwrap_or(OdpPort::NONE));
         }
-        let ports = std::mem::take(&mut self.ports);
-        let is_light =
-            |port: &OdpPort| ports.iter().filter(|other| *other == port).count() <= LIGHT;
-        // A batch of one port is the common case of a storm: told without counting.
-        let is_mixed = ports.iter().any(|port| port != &ports[0])
-            && ports.iter().any(is_light)
-            && !ports.iter().all(is_light);
-        if is_mixed {
-            self.serve_ring(|n| ports.get(n).is_some_and(is_light));
-            self.serve_ring(|n| !ports.get(n).is_some_and(is_light));
+        if ports.is_mixed() {
+            self.serve_ring(|n| ports.is_light(n));
+            self.serve_ring(|n| !ports.is_light(n));
         } else {
             self.serve_ring(|_| true);
         }
@@ -243,8 +253,8 @@ impl Handler {
         self.flush();
     }
 
-    /// Answers the ports that have little to ask.
-    fn serve_light(&mut self) {
+    /// Answers the ports that have little to ask; whether there were any.
+    fn serve_light(&mut self) -> bool {
         let mut served = 0;
         while served < UPCALL_BATCH && self.queue.pop_light(&mut self.buffer) {
             if served == 0 {
@@ -255,28 +265,23 @@ impl Handler {
         }
         if served > 0 {
             self.flush();
-            self.watch = WATCH;
         }
+        served > 0
     }
 
     /// Answers some of the others.
     fn serve_queue(&mut self) {
-        let is_watched = self.watch > 0;
-        self.watch = self.watch.saturating_sub(1);
-        let begun = is_watched.then(Instant::now);
-        let portion = if is_watched { SERVE_WATCHED } else { SERVE };
         self.worker.begin(now_ms());
-        for _ in 0..portion {
-            if !self.queue.pop(&mut self.buffer) {
+        let end = clock(ClockId::CLOCK_MONOTONIC) + PIECE;
+        let mut left = UPCALL_BATCH;
+        while left > 0 && self.queue.pop(&mut self.buffer) {
+            self.worker.decide(&self.buffer);
+            left -= 1;
+            if clock(ClockId::CLOCK_MONOTONIC) >= end {
                 break;
             }
-            self.worker.decide(&self.buffer);
         }
         self.flush();
-        if let Some(begun) = begun {
-            let rest = self.contention.rest_after(preemptions(), begun.elapsed());
-            self.rest_until = (!rest.is_zero()).then(|| Instant::now() + rest);
-        }
     }
 
     /// Sends the answers and takes the kernel's refusals.
@@ -306,15 +311,75 @@ impl Drop for Handler {
     }
 }
 
-/// How often this thread has lost the CPU to another one.
-fn preemptions() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD);
-    usage.map_or(0, |usage| usage.involuntary_context_switches() as u64)
+/// A clock that every Linux has.
+fn clock(id: ClockId) -> Duration {
+    clock_gettime(id).map_or(Duration::ZERO, Duration::from)
 }
 
 fn send_errno(error: &SendError) -> i32 {
     match error {
         SendError::NoBuffers => libc::ENOBUFS,
         SendError::Io(errno) => *errno,
+    }
+}
+
+/// Which port each upcall of a batch is of, and which ports have little to ask.
+#[derive(Default)]
+struct BatchPorts {
+    /// Ports with the number of their upcalls.
+    counts: Vec<(OdpPort, usize)>,
+    /// For each upcall, where its port is in `counts`.
+    of: Vec<usize>,
+}
+
+impl BatchPorts {
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.of.clear();
+    }
+
+    /// Adds the next upcall, which is of `port`.
+    fn push(&mut self, port: OdpPort) {
+        // Most come in runs of one port.
+        let last = self.of.last().copied().filter(|at| self.counts[*at].0 == port);
+        let known = last.or_else(|| self.counts.iter().position(|(other, _)| *other == port));
+        let at = known.unwrap_or_else(|| {
+            self.counts.push((port, 0));
+            self.counts.len() - 1
+        });
+        self.counts[at].1 += 1;
+        self.of.push(at);
+    }
+
+    /// Whether there are ports of both kinds.
+    fn is_mixed(&self) -> bool {
+        let light = self.counts.iter().filter(|(_, count)| *count <= LIGHT).count();
+        light > 0 && light < self.counts.len()
+    }
+
+    /// Whether upcall number `n` is of a port with little to ask.
+    fn is_light(&self, n: usize) -> bool {
+        self.of.get(n).is_some_and(|at| self.counts[*at].1 <= LIGHT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_mixed_when_few_stand_beside_many() {
+        let of = |ports: &[u32]| {
+            let mut batch = BatchPorts::default();
+            ports.iter().for_each(|port| batch.push(OdpPort(*port)));
+            batch
+        };
+        assert!(!of(&[1, 1, 1, 1]).is_mixed());
+        assert!(!of(&[1, 2, 2, 3]).is_mixed());
+        assert!(!of(&[]).is_mixed());
+        let batch = of(&[1, 2, 1, 1, 2, 3]);
+        assert!(batch.is_mixed());
+        let light: Vec<bool> = (0..7).map(|n| batch.is_light(n)).collect();
+        assert_eq!(light, [false, true, false, false, true, true, false]);
     }
 }

@@ -9,8 +9,8 @@
 //! not be installed is forwarded all the same; every upcall is counted at its port as served or
 //! dropped.
 
+pub mod budget;
 pub mod changes;
-pub mod contention;
 pub mod fair;
 pub mod gate;
 pub mod handler;

@@ -108,6 +108,7 @@ fn hide_inner_vlan(ctx: &mut Ctx<'_>) -> Result<(), DropReason> {
     let seen = [outer, VlanHdr::default()];
     ctx.flow.replace_vlans(seen);
     ctx.base.vlans = seen;
+    ctx.came_with = seen;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::flow::matching::Match;
 use crate::flow::{VLAN_PCP_MASK, VLAN_VID_MASK};
 use crate::l2::fdb::{Fdb, FdbConfig};
 use crate::ofproto::{OfPort, Tables};
-use crate::snapshot::{Attachment, Bundle, Patch, PriorityTags, VlanMode, VlanSet};
+use crate::snapshot::{Attachment, Bundle, Patch, PriorityTags, QinqType, VlanMode, VlanSet};
 
 const NOW_MS: u64 = 1;
 
@@ -430,6 +430,31 @@ fn a_bonds_first_interface_sends_and_takes_floods() {
     assert_eq!(outputs(3, all), (vec![], Some(DropReason::InactiveMember), false));
     // Where the other side spreads what it sends, it comes by each.
     assert_eq!(outputs(3, other), (vec![1], None, true));
+}
+
+/// The provider's tag is put on for one output and taken off for the next: the customer's priority is
+/// carried, not read.
+#[test]
+fn what_was_put_on_is_taken_off_unread() {
+    let tunnel = VlanMode::Dot1qTunnel(QinqType::Dot1ad);
+    let port = |n, mode| (n, mode, 30, VlanSet::ALL, None);
+    let trunk = (2, VlanMode::Trunk, 0, VlanSet::ALL, None);
+    let bridge = bridge_of(0, "br0", &[port(1, tunnel), trunk, port(3, tunnel)]);
+    let snapshot = Snapshot::new(vec![Arc::new(bridge)]);
+    for inner in [0, 0x1007] {
+        let text = "in_port=1,vlan_tci=0x7005,dl_src=02:00:00:00:00:01,dl_dst=ff:ff:ff:ff:ff:ff";
+        let (mut flow, _) = packet(text);
+        flow.vlans[1].tci.set(inner);
+        flow.vlans[1].tpid.set(if inner == 0 { 0 } else { 0x8100 });
+        let mut out = XlateOut::default();
+        translate(XlateIn { snapshot: &snapshot, flow: &flow, now_ms: NOW_MS }, &mut out);
+        let actions: Vec<Action> = Actions::new(out.actions.as_bytes()).flatten().collect();
+        let push = Action::PushVlan { tpid: 0x88a8, tci: 0x101e };
+        // A third tag is none of the flow's and stays where it is.
+        assert_eq!(actions, [push, Action::Output(2), Action::PopVlan, Action::Output(3)]);
+        assert_eq!(out.wc.masks.vlans[0].tci.get(), VLAN_VID_MASK | VLAN_CFI);
+        assert_eq!(out.wc.masks.vlans[1].tci.get(), 0);
+    }
 }
 
 #[test]

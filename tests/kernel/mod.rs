@@ -22,6 +22,7 @@ pub mod netns;
 pub mod ping;
 pub mod process;
 pub mod start_script;
+pub mod storm;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;

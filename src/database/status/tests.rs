@@ -111,8 +111,15 @@ fn a_device_is_told_once_and_again_when_it_changes() {
     status.forget();
     assert!(write(&mut status, &outcome, &link).of("ofport").is_some());
     let touched = (Table::Interface, INTERFACE);
-    let change = Change::Modified(vec!["ofport"]);
-    status.touched(&Changes { touched: [(touched, change)].into() });
+    let change = || Changes { touched: [(touched, Change::Modified(vec!["ofport"]))].into() };
+    // The first change is what was written just now, the next is somebody else's.
+    status.touched(&change());
+    assert_eq!(write(&mut status, &outcome, &link).of("ofport"), None);
+    status.touched(&change());
+    assert!(write(&mut status, &outcome, &link).of("ofport").is_some());
+    // A transaction that changed nothing is not told of.
+    status.settled();
+    status.touched(&change());
     assert!(write(&mut status, &outcome, &link).of("ofport").is_some());
 }
 

@@ -1,0 +1,136 @@
+//! How a handler with an endless backlog shares its CPU.
+//!
+//! A fair scheduler lets a thread that takes all the CPU it can get wait for its turn, some
+//! milliseconds at a time, and a quiet port's first packet would wait with it. Nor does it help to
+//! rest: the thread still waits for its turn once it is woken, unless it has had clearly less than its
+//! share. So a handler to which others do not leave the CPU has itself run before them, in the lowest
+//! real-time priority, and limits itself: it works in small pieces, and pauses after each for as long
+//! as it has worked. It never has more than half of a CPU that way, which is less than a fair
+//! scheduler grants a daemon at the peer's usual nice level of -10. With the CPU to itself it neither
+//! pauses nor changes its class.
+//!
+//! Plain values, no clock and no system call of its own: one handler's thread.
+
+use std::time::Duration;
+
+/// A turn that took so much longer than it worked was kept waiting: a scheduler's tick or more. What
+/// kernel threads take is far less.
+const KEPT_WAITING: Duration = Duration::from_micros(500);
+
+/// How long a handler takes the CPU for wanted by others after it was kept waiting. Looking again
+/// costs a wait, so it is not done often.
+const CONTENDED: Duration = Duration::from_secs(4);
+
+/// Shortest pause, below which waking costs more than is worked.
+const SHORTEST: Duration = Duration::from_micros(50);
+
+/// Longest pause: nobody's first packet waits longer than that for a handler that sleeps.
+const LONGEST: Duration = Duration::from_millis(2);
+
+/// Pause when somebody with little to ask has just been answered: time enough for whom the packet
+/// reaches to answer it in turn.
+const MOMENT: Duration = Duration::from_micros(20);
+
+/// See the module's page.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// Until when others are believed to want the CPU.
+    contended_until: Duration,
+    /// Work that no pause has made up for yet.
+    owed: Duration,
+    /// The last pause was for an answer.
+    has_given_way: bool,
+}
+
+/// What one turn took, and when it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Time at its end, since any fixed moment.
+    pub now: Duration,
+    /// From its beginning to its end.
+    pub took: Duration,
+    /// Of that, on a CPU.
+    pub worked: Duration,
+    /// Somebody with little to ask was answered.
+    pub is_light: bool,
+}
+
+impl Budget {
+    /// Whether others want the CPU.
+    pub fn is_contended(&self, now: Duration) -> bool {
+        now < self.contended_until
+    }
+
+    /// How long to pause after a turn; `None` if nobody else wants the CPU.
+    pub fn pause_after(&mut self, turn: Turn) -> Option<Duration> {
+        if turn.took.saturating_sub(turn.worked) >= KEPT_WAITING {
+            self.contended_until = turn.now + CONTENDED;
+        }
+        if !self.is_contended(turn.now) {
+            self.owed = Duration::ZERO;
+            return None;
+        }
+        self.owed += turn.worked;
+        // One pause in two may be too short, and what it lacks is owed: however many have little to
+        // ask, they have no more than half of the CPU together.
+        self.has_given_way = turn.is_light && !self.has_given_way;
+        let pause = if self.has_given_way { MOMENT } else { self.owed.clamp(SHORTEST, LONGEST) };
+        self.owed = self.owed.saturating_sub(pause);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORK: Duration = Duration::from_micros(100);
+
+    fn turn(now: u64, is_light: bool) -> Turn {
+        Turn { now: Duration::from_secs(now), took: WORK, worked: WORK, is_light }
+    }
+
+    fn kept_waiting(now: u64) -> Turn {
+        Turn { took: WORK + KEPT_WAITING, ..turn(now, false) }
+    }
+
+    #[test]
+    fn with_the_cpu_to_itself_there_is_no_pause() {
+        let mut budget = Budget::default();
+        assert_eq!(budget.pause_after(turn(7, false)), None);
+        assert_eq!(budget.pause_after(turn(7, true)), None);
+        assert_eq!(budget.pause_after(kept_waiting(8)), Some(WORK));
+        assert!(budget.is_contended(Duration::from_secs(11)));
+        assert_eq!(budget.pause_after(turn(11, false)), Some(WORK));
+        assert_eq!(budget.pause_after(turn(12, false)), None);
+    }
+
+    #[test]
+    fn a_pause_for_an_answer_is_made_up_for() {
+        let mut budget = Budget::default();
+        budget.pause_after(kept_waiting(1));
+        assert_eq!(budget.pause_after(turn(1, true)), Some(MOMENT));
+        assert_eq!(budget.pause_after(turn(1, true)), Some(2 * WORK - MOMENT));
+        assert_eq!(budget.pause_after(turn(1, false)), Some(WORK));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_more_than_half_of_the_cpu(
+            turns in proptest::collection::vec((0u64..900, proptest::bool::ANY), 1..200),
+        ) {
+            let mut budget = Budget::default();
+            budget.pause_after(kept_waiting(1));
+            let (mut worked, mut paused, mut longest) = (Duration::ZERO, Duration::ZERO, WORK);
+            for (micros, is_light) in turns {
+                let work = Duration::from_micros(micros);
+                let now = Duration::from_secs(1);
+                let turn = Turn { now, took: work, worked: work, is_light };
+                worked += work;
+                paused += budget.pause_after(turn).unwrap();
+                longest = longest.max(work);
+                assert!(worked <= paused + 3 * longest, "{worked:?} {paused:?}");
+            }
+        }
+    }
+}
