@@ -78,6 +78,7 @@ pub fn run(ports: &[&str]) {
                 key: Vec::new(),
                 mask: Vec::new(),
                 meta: Vec::new(),
+                actions: Vec::new(),
                 exact: std::env::var_os("ROVS_BENCH_EXACT").is_some(),
             };
             let thread = std::thread::Builder::new().name(format!("handler{i}"));
@@ -103,6 +104,7 @@ struct Responder {
     key: Vec<u8>,
     mask: Vec<u8>,
     meta: Vec<u8>,
+    actions: Vec<u8>,
     /// Flows match the whole 5-tuple.
     exact: bool,
 }
@@ -164,14 +166,14 @@ impl Responder {
             attr.write(&mut key);
             ones.write(&mut mask);
         }
-        let mut actions = Vec::with_capacity(8);
-        Action::Output(out).write(&mut AttrWriter::new(&mut actions));
+        self.actions.clear();
+        Action::Output(out).write(&mut AttrWriter::new(&mut self.actions));
         self.next += 1;
         let put = FlowPut {
             dp_ifindex: self.dp_ifindex,
             key: &self.key,
             mask: Some(&self.mask),
-            actions: &actions,
+            actions: &self.actions,
             ufid: Some(self.next.to_be_bytes()),
             if_exists: IfExists::Fail,
             probe: false,
@@ -185,7 +187,7 @@ impl Responder {
             dp_ifindex: self.dp_ifindex,
             packet: upcall.packet,
             key: &self.meta,
-            actions: &actions,
+            actions: &self.actions,
             probe: false,
             mru: upcall.mru,
             hash: upcall.hash,

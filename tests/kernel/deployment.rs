@@ -91,9 +91,10 @@ impl Deployment {
         }
     }
 
-    /// `ovs-vsctl ARGS`, which waits for the daemon for at most 20 seconds.
+    /// `ovs-vsctl ARGS`, which waits for the daemon for at most 100 seconds: in the guest that counts
+    /// instructions time leaps while the machine reads a file.
     pub fn vsctl(&self, args: &[&str]) -> Said {
-        self.tool(&[&["ovs-vsctl", "--timeout=20"], args].concat())
+        self.tool(&[&["ovs-vsctl", "--timeout=100"], args].concat())
     }
 
     /// `ovs-vsctl ARGS`, which must succeed.
