@@ -5,7 +5,7 @@
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
 //! is; and while the kernel is asked, or does what it was told, the control thread serves others: that is a
-//! thread's work, to which [`Works`] is lent. Control thread;
+//! thread's work, to which `Works` is lent. Control thread;
 //! `watch` has threads of its own that listen.
 
 mod backing;
