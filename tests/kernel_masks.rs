@@ -213,7 +213,28 @@ fn masks_of_a_tunnel() {
     let (through, off) = (ours.take(frame).expect("a flow"), peer.take(frame).expect("a flow"));
     assert!(through.contains("actions:push_vlan(tpid=0x88a8,vid=10,pcp=0)"), "{through}");
     assert!(off.contains("actions:pop_vlan,push_vlan(tpid=0x88a8,vid=10,pcp=0)"), "{off}");
+    // Whether the peer's mask has the customer's priority, which nothing rests on, goes by the order of its
+    // outputs, which is chance.
+    let told: Vec<_> = ours.lines.iter().map(|(n, flow)| (*n, flows::canonical(flow))).collect();
+    for (name, flow) in &mut peer.lines {
+        let wider = without_customers_priority(flow);
+        if told.contains(&(*name, flows::canonical(&wider))) {
+            *flow = wider;
+        }
+    }
     ours.must_equal(&peer, "tunnel");
+}
+
+/// A flow without the match on the outer tag's priority.
+fn without_customers_priority(flow: &str) -> String {
+    let Some((head, rest)) = flow.split_once("),vlan(vid=") else { return flow.to_owned() };
+    match rest.split_once(')') {
+        Some((tag, rest)) => {
+            let vid = tag.split_once(',').map_or(tag, |(vid, _)| vid);
+            format!("{head}),vlan(vid={vid}){rest}")
+        }
+        None => flow.to_owned(),
+    }
 }
 
 #[test]

@@ -39,8 +39,13 @@ const SMALL: usize = 8;
 /// A port with at most so many upcalls in a batch has little to ask.
 const LIGHT: usize = 2;
 
-/// How long the rest is decided between two looks at the socket. Sending takes about as long again.
+/// How long the rest is decided between two looks at the socket while there is anybody who would wait:
+/// others that want the CPU, or a port with little to ask, which may ask again. Sending takes about
+/// as long again. Else a whole batch is answered at once.
 const PIECE: Duration = Duration::from_micros(25);
+
+/// How long a handler remembers that somebody with little to ask was there.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// See the module's page.
 pub struct Handler {
@@ -55,6 +60,10 @@ pub struct Handler {
     /// The last read was full: there may be more.
     was_full: bool,
     budget: Budget,
+    /// Until when somebody with little to ask is looked out for.
+    watch_until: Duration,
+    /// The last turn left the rest alone for those with little to ask.
+    is_awaiting: bool,
     /// This thread's scheduling class, once it was asked for.
     class: Option<Class>,
     /// Whether this handler is counted in [`Udpif::behind`].
@@ -74,6 +83,8 @@ impl Handler {
             ports: BatchPorts::default(),
             was_full: false,
             budget: Budget::default(),
+            watch_until: Duration::ZERO,
+            is_awaiting: false,
             class: None,
             is_behind: false,
         }
@@ -121,7 +132,8 @@ impl Handler {
     fn turn_with_backlog(&mut self, mut read: usize) -> Result<(), RecvError> {
         let (begun, worked) =
             (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
-        self.go_before_others(self.budget.is_contended(begun));
+        let is_contended = self.budget.is_contended(begun);
+        self.go_before_others(is_contended);
         self.enqueue();
         let mut is_light = self.serve_light();
         let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
@@ -131,8 +143,13 @@ impl Handler {
             is_light |= self.serve_light();
             turns -= 1;
         }
-        if !is_light {
-            self.serve_queue();
+        if is_light {
+            self.watch_until = begun + WATCH;
+        }
+        // What was sent may be answered at once: the rest waits for it, but not twice in a row.
+        self.is_awaiting = is_light && !self.is_awaiting;
+        if !self.is_awaiting {
+            self.serve_queue(is_contended || begun < self.watch_until);
         }
         let now = clock(ClockId::CLOCK_MONOTONIC);
         let took = now.saturating_sub(begun);
@@ -141,7 +158,7 @@ impl Handler {
         let is_raised = self.class.as_ref().is_some_and(Class::is_raised);
         let on_cpu = || clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked);
         let worked = if is_raised { took } else { on_cpu().min(took) };
-        let pause = self.budget.pause_after(Turn { now, took, worked, is_light });
+        let pause = self.budget.pause_after(Turn { now, took, worked, is_light: self.is_awaiting });
         // Not on the socket: what the storm sends would end the pause at once.
         if let Some(pause) = pause {
             std::thread::sleep(pause);
@@ -269,15 +286,15 @@ impl Handler {
         served > 0
     }
 
-    /// Answers some of the others.
-    fn serve_queue(&mut self) {
+    /// Answers some of the others, few if somebody would wait for it.
+    fn serve_queue(&mut self, is_brief: bool) {
         self.worker.begin(now_ms());
-        let end = clock(ClockId::CLOCK_MONOTONIC) + PIECE;
+        let end = is_brief.then(|| clock(ClockId::CLOCK_MONOTONIC) + PIECE);
         let mut left = UPCALL_BATCH;
         while left > 0 && self.queue.pop(&mut self.buffer) {
             self.worker.decide(&self.buffer);
             left -= 1;
-            if clock(ClockId::CLOCK_MONOTONIC) >= end {
+            if end.is_some_and(|end| clock(ClockId::CLOCK_MONOTONIC) >= end) {
                 break;
             }
         }
