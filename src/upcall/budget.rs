@@ -22,10 +22,10 @@ const KEPT_WAITING: Duration = Duration::from_micros(500);
 const CONTENDED: Duration = Duration::from_secs(4);
 
 /// Shortest pause, below which waking costs more than is worked.
-const SHORTEST: Duration = Duration::from_micros(50);
+const SHORTEST: Duration = Duration::from_micros(25);
 
 /// Longest pause: nobody's first packet waits longer than that for a handler that sleeps.
-const LONGEST: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_millis(1);
 
 /// Pause when somebody with little to ask has just been answered: time enough for whom the packet
 /// reaches to answer it in turn.

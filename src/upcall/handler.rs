@@ -40,9 +40,9 @@ const SMALL: usize = 8;
 const LIGHT: usize = 2;
 
 /// How long the rest is decided between two looks at the socket while there is anybody who would wait:
-/// others that want the CPU, or a port with little to ask, which may ask again. Sending takes about
-/// as long again. Else a whole batch is answered at once.
-const PIECE: Duration = Duration::from_micros(25);
+/// others that want the CPU, or a port with little to ask, which may ask again. Sending takes longer
+/// than that. Else a whole batch is answered at once.
+const PIECE: Duration = Duration::from_micros(10);
 
 /// How long a handler remembers that somebody with little to ask was there.
 const WATCH: Duration = Duration::from_secs(1);
@@ -129,11 +129,41 @@ impl Handler {
 
     /// Empties the socket, of which `read` upcalls are in the ring, answers who has little to ask and
     /// some of the rest, and pauses if others want the CPU.
-    fn turn_with_backlog(&mut self, mut read: usize) -> Result<(), RecvError> {
+    fn turn_with_backlog(&mut self, read: usize) -> Result<(), RecvError> {
         let (begun, worked) =
             (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
         let is_contended = self.budget.is_contended(begun);
         self.go_before_others(is_contended);
+        let mut is_light = self.drain(read)?;
+        // What was sent may be answered at once: the rest waits for it, but not twice in a row.
+        self.is_awaiting = is_light && !self.is_awaiting;
+        if !self.is_awaiting {
+            let is_brief = is_contended || begun < self.watch_until;
+            self.serve_queue(is_brief);
+            if is_brief {
+                // Who asked meanwhile need not wait for the pause too.
+                let read = self.read(Duration::ZERO)?;
+                is_light |= self.drain(read)?;
+            }
+        }
+        if is_light {
+            self.watch_until = begun + WATCH;
+        }
+        let now = clock(ClockId::CLOCK_MONOTONIC);
+        let took = now.saturating_sub(begun);
+        let on_cpu = clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked).min(took);
+        // The CPU clock of some kernels is no finer than a tick.
+        let worked = if on_cpu.is_zero() && self.is_raised() { took } else { on_cpu };
+        if let Some(pause) = self.budget.pause_after(Turn { now, took, worked, is_light }) {
+            // Not on the socket: what the storm sends would end the pause at once.
+            std::thread::sleep(pause);
+        }
+        Ok(())
+    }
+
+    /// Moves what waits in the socket into the queue, of which `read` upcalls are in the ring, and answers
+    /// who has little to ask; whether there was anybody.
+    fn drain(&mut self, mut read: usize) -> Result<bool, RecvError> {
         self.enqueue();
         let mut is_light = self.serve_light();
         let mut turns = FAIR_QUEUE_MAX / UPCALL_BATCH;
@@ -143,27 +173,11 @@ impl Handler {
             is_light |= self.serve_light();
             turns -= 1;
         }
-        if is_light {
-            self.watch_until = begun + WATCH;
-        }
-        // What was sent may be answered at once: the rest waits for it, but not twice in a row.
-        self.is_awaiting = is_light && !self.is_awaiting;
-        if !self.is_awaiting {
-            self.serve_queue(is_contended || begun < self.watch_until);
-        }
-        let now = clock(ClockId::CLOCK_MONOTONIC);
-        let took = now.saturating_sub(begun);
-        // While it goes before others all the time is its own, and the CPU clock of some kernels is no
-        // finer than a tick.
-        let is_raised = self.class.as_ref().is_some_and(Class::is_raised);
-        let on_cpu = || clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked);
-        let worked = if is_raised { took } else { on_cpu().min(took) };
-        let pause = self.budget.pause_after(Turn { now, took, worked, is_light: self.is_awaiting });
-        // Not on the socket: what the storm sends would end the pause at once.
-        if let Some(pause) = pause {
-            std::thread::sleep(pause);
-        }
-        Ok(())
+        Ok(is_light)
+    }
+
+    fn is_raised(&self) -> bool {
+        self.class.as_ref().is_some_and(Class::is_raised)
     }
 
     /// Has this thread run before others, or as any other again. Where that is not allowed it keeps
