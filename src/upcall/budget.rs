@@ -4,10 +4,11 @@
 //! milliseconds at a time, and a quiet port's first packet would wait with it. Nor does it help to
 //! rest: the thread still waits for its turn once it is woken, unless it has had clearly less than its
 //! share. So a handler to which others do not leave the CPU has itself run before them, in the lowest
-//! real-time priority, and limits itself: it works in small pieces, and pauses after each for as long
-//! as it has worked. It never has more than half of a CPU that way, which is less than a fair
-//! scheduler grants a daemon at the peer's usual nice level of -10. With the CPU to itself it neither
-//! pauses nor changes its class.
+//! real-time priority, while there are ports with little to ask, and limits itself: it works in small
+//! pieces, and pauses after each for as long as it has worked. It never has more than half of a CPU
+//! that way, which is less than a fair scheduler grants a daemon at the peer's usual nice level of
+//! -10. With the CPU to itself, or nobody there who would be answered the sooner, it neither pauses
+//! nor changes its class.
 //!
 //! Plain values, no clock and no system call of its own: one handler's thread.
 
@@ -51,6 +52,8 @@ pub struct Turn {
     pub took: Duration,
     /// Of that, on a CPU.
     pub worked: Duration,
+    /// Somebody with little to ask was there of late.
+    pub is_watched: bool,
     /// Somebody with little to ask was answered.
     pub is_light: bool,
 }
@@ -61,12 +64,13 @@ impl Budget {
         now < self.contended_until
     }
 
-    /// How long to pause after a turn; `None` if nobody else wants the CPU.
+    /// How long to pause after a turn; `None` if nobody else wants the CPU, or nobody would be answered
+    /// the sooner.
     pub fn pause_after(&mut self, turn: Turn) -> Option<Duration> {
         if turn.took.saturating_sub(turn.worked) >= KEPT_WAITING {
             self.contended_until = turn.now + CONTENDED;
         }
-        if !self.is_contended(turn.now) {
+        if !turn.is_watched || !self.is_contended(turn.now) {
             self.owed = Duration::ZERO;
             return None;
         }
@@ -87,7 +91,7 @@ mod tests {
     const WORK: Duration = Duration::from_micros(100);
 
     fn turn(now: u64, is_light: bool) -> Turn {
-        Turn { now: Duration::from_secs(now), took: WORK, worked: WORK, is_light }
+        Turn { now: Duration::from_secs(now), took: WORK, worked: WORK, is_watched: true, is_light }
     }
 
     fn kept_waiting(now: u64) -> Turn {
@@ -102,6 +106,7 @@ mod tests {
         assert_eq!(budget.pause_after(kept_waiting(8)), Some(WORK));
         assert!(budget.is_contended(Duration::from_secs(11)));
         assert_eq!(budget.pause_after(turn(11, false)), Some(WORK));
+        assert_eq!(budget.pause_after(Turn { is_watched: false, ..turn(11, false) }), None);
         assert_eq!(budget.pause_after(turn(12, false)), None);
     }
 
@@ -125,7 +130,7 @@ mod tests {
             for (micros, is_light) in turns {
                 let work = Duration::from_micros(micros);
                 let now = Duration::from_secs(1);
-                let turn = Turn { now, took: work, worked: work, is_light };
+                let turn = Turn { now, took: work, worked: work, is_watched: true, is_light };
                 worked += work;
                 paused += budget.pause_after(turn).unwrap();
                 longest = longest.max(work);

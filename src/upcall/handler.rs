@@ -39,13 +39,12 @@ const SMALL: usize = 8;
 /// A port with at most so many upcalls in a batch has little to ask.
 const LIGHT: usize = 2;
 
-/// How long the rest is decided between two looks at the socket while there is anybody who would wait:
-/// others that want the CPU, or a port with little to ask, which may ask again. Sending takes longer
-/// than that. Else a whole batch is answered at once.
+/// How long the rest is decided between two looks at the socket while there is a port with little to
+/// ask, which may ask again. Sending takes longer than that. Else a whole batch is answered at once.
 const PIECE: Duration = Duration::from_micros(10);
 
 /// How long a handler remembers that somebody with little to ask was there.
-const WATCH: Duration = Duration::from_secs(1);
+const WATCH: Duration = Duration::from_secs(2);
 
 /// See the module's page.
 pub struct Handler {
@@ -128,19 +127,18 @@ impl Handler {
     }
 
     /// Empties the socket, of which `read` upcalls are in the ring, answers who has little to ask and
-    /// some of the rest, and pauses if others want the CPU.
+    /// some of the rest, and pauses if others want the CPU and somebody would wait for it.
     fn turn_with_backlog(&mut self, read: usize) -> Result<(), RecvError> {
         let (begun, worked) =
             (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
-        let is_contended = self.budget.is_contended(begun);
-        self.go_before_others(is_contended);
+        let is_watched = begun < self.watch_until;
+        self.go_before_others(is_watched && self.budget.is_contended(begun));
         let mut is_light = self.drain(read)?;
         // What was sent may be answered at once: the rest waits for it, but not twice in a row.
         self.is_awaiting = is_light && !self.is_awaiting;
         if !self.is_awaiting {
-            let is_brief = is_contended || begun < self.watch_until;
-            self.serve_queue(is_brief);
-            if is_brief {
+            self.serve_queue(is_watched);
+            if is_watched {
                 // Who asked meanwhile need not wait for the pause too.
                 let read = self.read(Duration::ZERO)?;
                 is_light |= self.drain(read)?;
@@ -154,7 +152,8 @@ impl Handler {
         let on_cpu = clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked).min(took);
         // The CPU clock of some kernels is no finer than a tick.
         let worked = if on_cpu.is_zero() && self.is_raised() { took } else { on_cpu };
-        if let Some(pause) = self.budget.pause_after(Turn { now, took, worked, is_light }) {
+        let pause = self.budget.pause_after(Turn { now, took, worked, is_watched, is_light });
+        if let Some(pause) = pause {
             // Not on the socket: what the storm sends would end the pause at once.
             std::thread::sleep(pause);
         }
@@ -300,7 +299,7 @@ impl Handler {
         served > 0
     }
 
-    /// Answers some of the others, few if somebody would wait for it.
+    /// Answers some of the others, few if somebody may ask meanwhile.
     fn serve_queue(&mut self, is_brief: bool) {
         self.worker.begin(now_ms());
         let end = is_brief.then(|| clock(ClockId::CLOCK_MONOTONIC) + PIECE);
