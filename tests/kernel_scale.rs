@@ -1,7 +1,7 @@
 //! Many ports: all in one transaction, one by one, and then one more, and whether the control socket
 //! answers meanwhile. Times of both daemons are shown; what is asserted are system calls and answers,
-//! which do not depend on the machine. `ROVS_LAB_SCALE=full` (named in `ROVS_LAB_ENV`, so that it reaches the
-//! guest) adds as many ports one by one as are meant, which takes a quarter of an hour.
+//! which do not depend on the machine. With `ROVS_LAB_SCALE=full` as many ports are added one by one as
+//! are meant, which takes some minutes.
 
 mod kernel;
 
