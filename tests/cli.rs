@@ -6,7 +6,7 @@
 
 use rovs::daemon::dirs::Dirs;
 use rovs::unixctl::client;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -30,8 +30,12 @@ impl Place {
     }
 
     fn daemon(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ovs-vswitchd"));
-        command.arg0("ovs-vswitchd").args(args).stdin(Stdio::null());
+        // Signals that are ignored where the tests were started (by nohup, in the background of a
+        // script) would be ignored by the daemon too.
+        let mut command = Command::new("env");
+        let exec = "exec -a ovs-vswitchd \"$0\" \"$@\"";
+        command.args(["--default-signal", "bash", "-c", exec]);
+        command.arg(env!("CARGO_BIN_EXE_ovs-vswitchd")).args(args).stdin(Stdio::null());
         self.in_place(&mut command);
         command
     }
