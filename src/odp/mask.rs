@@ -12,6 +12,9 @@
 //!
 //! Source: `ovs_nla_get_match` and `match_validate` in `net/openvswitch/flow_netlink.c`.
 
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
 use ovs_netlink::attr::{Attr, AttrError, AttrWriter, Attrs};
 use ovs_netlink::uapi::*;
 
@@ -77,8 +80,34 @@ pub fn minimal_key_and_mask(
 /// When `list` is not a list of attributes.
 fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrError> {
     let mut w = AttrWriter::new(out);
+    each_run(list, wanted, |run| w.raw(list.get(run).unwrap_or_default()))
+}
+
+/// Finds the pieces of `key` that [`minimal_key_and_mask`] copies for `mask`; false if there are more
+/// than `runs` holds.
+///
+/// # Errors
+/// When one of them is not a list of attributes.
+pub(super) fn attr_runs<const N: usize>(
+    key: &[u8],
+    mask: &[u8],
+    runs: &mut ArrayVec<Range<usize>, N>,
+) -> Result<bool, AttrError> {
+    runs.clear();
+    let mut fits = true;
+    each_run(key, kinds(mask)? | !METADATA, |run| fits &= runs.try_push(run).is_ok())?;
+    Ok(fits)
+}
+
+/// Hands out where in `list` the attributes are whose types have their bits in `wanted`, neighbours
+/// together.
+#[inline(always)]
+fn each_run(
+    list: &[u8],
+    wanted: u64,
+    mut each: impl FnMut(Range<usize>),
+) -> Result<u64, AttrError> {
     let mut there = 0;
-    // Neighbours are copied together.
     let mut run = 0..0;
     Attrs::each(list, |Attr { kind, .. }, place| {
         if kind > OVS_KEY_ATTR_NSH {
@@ -87,14 +116,18 @@ fn copy_attrs(list: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<u64, AttrEr
         there |= 1u64 << kind;
         if wanted & 1 << kind != 0 {
             if place.start != run.end {
-                w.raw(list.get(run.clone()).unwrap_or_default());
+                if !run.is_empty() {
+                    each(run.clone());
+                }
                 run.start = place.start;
             }
             run.end = place.end;
         }
         Ok::<_, AttrError>(())
     })?;
-    w.raw(list.get(run).unwrap_or_default());
+    if !run.is_empty() {
+        each(run);
+    }
     Ok(there)
 }
 

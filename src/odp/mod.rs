@@ -4,7 +4,8 @@
 //! Read in this order: [`key`] (packets: attributes ⇄ flow), [`mask`] (which bits matter:
 //! attributes ⇄ wildcards), [`action`] (what to do), [`cookie`] (what comes back with a packet that
 //! an action sends up), [`commit`] (the difference of two flows as actions), [`mod@format`] (the peer
-//! tools' text), [`parse`] (the inverse), [`ufid`] (names of flows).
+//! tools' text), [`parse`] (the inverse), [`ufid`] (names of flows), [`reader`] (what was worked out for
+//! one packet's key and serves the next like it).
 //!
 //! What always holds: bytes from outside are parsed once and never make anything panic; what is
 //! encoded from a flow is accepted by the kernel that [`Support`] describes; port numbers here are
@@ -18,6 +19,7 @@ pub mod format;
 pub mod key;
 pub mod mask;
 pub mod parse;
+pub mod reader;
 pub mod ufid;
 
 mod decode;

@@ -18,10 +18,9 @@ use ovs_netlink::msg::{Message, Messages, MsgBuf, MsgFlags};
 use ovs_netlink::packet::{Execute, Upcall, UpcallCmd};
 
 use crate::datapath::OdpPort;
-use crate::flow::Flow;
 use crate::odp::cookie::{CookieReason, UserCookie};
 use crate::odp::key::{Fitness, OdpKey};
-use crate::odp::mask::{metadata_of_packet, minimal_key_and_mask};
+use crate::odp::reader::KeyReader;
 use crate::odp::ufid::Ufid;
 use crate::snapshot::Snapshot;
 use crate::xlate::{XlateIn, XlateOut, translate};
@@ -80,7 +79,7 @@ pub struct Worker {
     now_ms: u64,
     changes_seq: u64,
     out: XlateOut,
-    flow: Flow,
+    reader: KeyReader,
     key: Vec<u8>,
     mask: Vec<u8>,
     namer: Namer,
@@ -107,12 +106,12 @@ impl Worker {
         let snapshot = udpif.snapshot.load_full();
         Self {
             namer: Namer::new(udpif.target.ufids),
+            reader: KeyReader::new(udpif.target.support),
             udpif,
             snapshot,
             now_ms: 0,
             changes_seq: 0,
             out: XlateOut::default(),
-            flow: Flow::ZERO,
             key: Vec::new(),
             mask: Vec::new(),
             arena: Vec::new(),
@@ -239,8 +238,7 @@ impl Worker {
             at = decided.before;
         }
 
-        let support = &self.udpif.target.support;
-        match OdpKey(upcall.key).to_flow(support.max_vlan_headers, &mut self.flow) {
+        match self.reader.read(OdpKey(upcall.key)) {
             Ok(Fitness::Perfect | Fitness::TooMuch) => {}
             Ok(fitness) => {
                 vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
@@ -254,7 +252,7 @@ impl Worker {
             }
         }
         let snapshot = self.snapshot.clone();
-        let input = XlateIn { snapshot: &snapshot, flow: &self.flow, now_ms: self.now_ms };
+        let input = XlateIn { snapshot: &snapshot, flow: self.reader.flow(), now_ms: self.now_ms };
         translate(input, &mut self.out);
         let bytes = upcall.packet.len() as u64;
         self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
@@ -265,8 +263,7 @@ impl Worker {
         // Attributes are written at multiples of 4, and an unaligned upcall's key may end at none.
         self.arena.resize(align4(self.arena.len()), 0);
         let metadata = self.arena.len();
-        let written = metadata_of_packet(OdpKey(upcall.key), &self.flow, support, &mut self.arena);
-        if let Err(error) = written {
+        if let Err(error) = self.reader.metadata(OdpKey(upcall.key), &mut self.arena) {
             vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
                 "cannot encode a packet's metadata: {error}");
         }
@@ -289,18 +286,17 @@ impl Worker {
         let is_megaflow = udpif.settings.megaflows.load(Ordering::Relaxed);
         // Without a mask the kernel matches all that the key says.
         let (key, mask, ufid) = if is_megaflow {
-            let (support, wc) = (&udpif.target.support, &self.out.wc);
+            let wc = &self.out.wc;
+            let (ufid, id) = self.namer.megaflow(self.reader.flow(), wc);
             self.key.clear();
             self.mask.clear();
             let (out, mask) = (&mut self.key, &mut self.mask);
-            let encoded =
-                minimal_key_and_mask(OdpKey(key), &self.flow, wc, support, None, out, mask);
-            if let Err(error) = encoded {
+            if let Err(error) = self.reader.key_and_mask(OdpKey(key), (id, wc), out, mask) {
                 vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
                     "cannot encode a megaflow: {error}");
                 return;
             }
-            (&*self.key, &*self.mask, self.namer.megaflow(&self.flow, wc))
+            (&*self.key, &*self.mask, ufid)
         } else {
             (key, &[][..], self.namer.exact(key))
         };
