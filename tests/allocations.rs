@@ -51,7 +51,8 @@ fn an_upcall_allocates_nothing_once_the_buffers_have_grown() {
     let upcalls = world.upcalls((100..2_100).map(|src| packet(1, src, false)));
     assert_eq!(upcalls.len(), 2_000);
     world.decide(&mut worker, &upcalls, false);
-    // Again, all of it known.
+    // Again, all of it known. A counter's first use enters it in a list.
+    world.decide(&mut worker, &upcalls, false);
     let known = allocation_counter::measure(|| world.decide(&mut worker, &upcalls, false));
     assert_eq!(known.count_total, 0, "upcalls of known flows");
     // Some flows have gone and come again.
@@ -110,6 +111,51 @@ fn a_batch_takes_one_receive_one_send_and_one_look_at_the_errors() {
         assert!(calls.iter().zip(most).all(|(had, most)| *had <= most), "{n} upcalls: {calls:?}");
         assert_eq!(world.datapath.stats().unwrap().flows, u64::from(n));
     }
+}
+
+#[test]
+fn upcalls_that_come_one_by_one_take_a_receive_and_a_send_each() {
+    let mut world = World::new();
+    let calls = Calls::default();
+    let port = Counted { inner: world.port.take().unwrap(), calls: calls.clone() };
+    let mut handler = Handler::new(world.switch.udpif.clone(), Box::new(port));
+    let begun = std::time::Instant::now();
+    for src in 0..100 {
+        world.kernel.inject("a", &packet(1, 100 + src, false));
+        handler.turn(Duration::ZERO).unwrap();
+    }
+    // Refusals are asked for after 64 messages, two an upcall, or 50 ms.
+    let looks = 100 * 2 / 64 + begun.elapsed().as_millis() as usize / 50 + 1;
+    let [receives, sends, errors] = *calls.lock().unwrap();
+    assert_eq!((receives, sends), (100, 100));
+    assert!((1..=looks).contains(&errors), "{errors} looks, at most {looks}");
+    // And when nothing else comes.
+    handler.turn(Duration::ZERO).unwrap();
+    assert_eq!(*calls.lock().unwrap(), [101, 100, errors + 1]);
+    handler.turn(Duration::ZERO).unwrap();
+    assert_eq!(*calls.lock().unwrap(), [102, 100, errors + 1]);
+}
+
+#[test]
+fn a_refusal_may_come_a_batch_later() {
+    let mut world = World::new();
+    let mut worker = Worker::new(world.switch.udpif.clone());
+    let upcalls = world.upcalls((100..300).map(|src| packet(1, src, false)));
+    let udpif = world.switch.udpif.clone();
+    let refused = |worker: &mut Worker, seq| {
+        worker.refused(seq, libc::EINVAL);
+        (udpif.ukeys.len(), udpif.counters.execute_failed.load(Ordering::Relaxed))
+    };
+    world.decide(&mut worker, &upcalls[..64], false);
+    // Puts and executes take turns, and are counted from 1.
+    assert_eq!(refused(&mut worker, 1), (63, 0));
+    assert_eq!(refused(&mut worker, 2), (63, 1));
+    world.decide(&mut worker, &upcalls[64..128], false);
+    assert_eq!(refused(&mut worker, 3), (126, 1));
+    assert_eq!(refused(&mut worker, 129), (125, 1));
+    world.decide(&mut worker, &upcalls[128..192], false);
+    // Three batches ago: forgotten.
+    assert_eq!(refused(&mut worker, 5), (189, 2));
 }
 
 #[test]

@@ -38,6 +38,9 @@ const LEARN_EVERY: u32 = 16;
 /// Pieces of the key that a flow put has, at most; more are not remembered.
 const RUNS: usize = 8;
 
+/// Room for a mask from the beginning; few are longer.
+const MASK_BYTES: usize = 256;
+
 /// Stands for one [`FlowWildcards`] among those of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WildcardsId(pub u64);
@@ -51,7 +54,6 @@ struct Move {
 }
 
 /// What was put for a key like this under some wildcards.
-#[derive(Default)]
 struct KnownMask {
     id: Option<WildcardsId>,
     mask: Vec<u8>,
@@ -446,7 +448,11 @@ impl Default for Pattern {
             fitness: Fitness::Perfect,
             metadata: None,
             metadata_bytes: Vec::new(),
-            masks: Default::default(),
+            masks: std::array::from_fn(|_| KnownMask {
+                id: None,
+                mask: Vec::with_capacity(MASK_BYTES),
+                runs: ArrayVec::new(),
+            }),
             next_mask: 0,
         }
     }

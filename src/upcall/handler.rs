@@ -1,7 +1,8 @@
 //! A handler thread: reads upcalls, has them decided, sends the answers.
 //!
 //! What always holds: one `recvmmsg` and one send for a batch; no lock across either; an overrun
-//! is counted and the reading goes on, never closes. Ports with little to ask are answered before
+//! is counted and the reading goes on, never closes. What the kernel refused is asked for after a
+//! number of messages, or some time: nothing waits for it, and hardly ever is there anything. Ports with little to ask are answered before
 //! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog, when the
 //! handler empties its socket into a [`FairQueue`] between small pieces of the rest. Where others
 //! want the CPU too, it goes before them and keeps to a [`Budget`].
@@ -46,6 +47,11 @@ const PIECE: Duration = Duration::from_micros(10);
 /// How long a handler remembers that somebody with little to ask was there.
 const WATCH: Duration = Duration::from_secs(2);
 
+/// How many messages may be sent before refusals are asked for, and for how long that may wait while
+/// upcalls come. The worker knows two batches of puts by their numbers.
+const UNHEARD: usize = UPCALL_BATCH;
+const UNHEARD_MS: u64 = 50;
+
 /// See the module's page.
 pub struct Handler {
     udpif: Arc<Udpif>,
@@ -63,6 +69,9 @@ pub struct Handler {
     watch_until: Duration,
     /// The last turn left the rest alone for those with little to ask.
     is_awaiting: bool,
+    /// Messages sent since refusals were asked for, and when that was.
+    unheard: usize,
+    heard_ms: u64,
     /// This thread's scheduling class, once it was asked for.
     class: Option<Class>,
     /// Whether this handler is counted in [`Udpif::behind`].
@@ -84,6 +93,8 @@ impl Handler {
             budget: Budget::default(),
             watch_until: Duration::ZERO,
             is_awaiting: false,
+            unheard: 0,
+            heard_ms: 0,
             class: None,
             is_behind: false,
         }
@@ -119,7 +130,10 @@ impl Handler {
         self.go_before_others(false);
         self.was_full = read == UPCALL_BATCH;
         match read {
-            0 => self.queue.tidy(),
+            0 => {
+                self.queue.tidy();
+                self.hear();
+            }
             1..=SMALL => self.serve_ring(|_| true),
             _ => self.serve_ring_by_port(),
         }
@@ -314,7 +328,7 @@ impl Handler {
         self.flush();
     }
 
-    /// Sends the answers and takes the kernel's refusals.
+    /// Sends the answers.
     fn flush(&mut self) {
         let messages = self.worker.finish();
         if messages.is_empty() {
@@ -322,15 +336,30 @@ impl Handler {
         }
         match self.port.send(messages) {
             Ok(()) => {
-                let worker = &mut self.worker;
-                self.port.errors(&mut |seq, errno| worker.refused(seq, errno));
-                worker.settle();
+                if self.unheard == 0 {
+                    self.heard_ms = self.worker.begun_ms();
+                }
+                self.unheard += self.worker.message_count();
+                self.worker.settle();
+                let waited = self.worker.begun_ms().saturating_sub(self.heard_ms);
+                if self.unheard >= UNHEARD || waited >= UNHEARD_MS {
+                    self.hear();
+                }
             }
             Err(error) => {
                 vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
                     "flows and packets not sent to the kernel: {error}; they are dropped");
                 self.worker.send_failed(send_errno(&error));
             }
+        }
+    }
+
+    /// Takes the kernel's refusals of what was sent.
+    fn hear(&mut self) {
+        if self.unheard > 0 {
+            self.unheard = 0;
+            let worker = &mut self.worker;
+            self.port.errors(&mut |seq, errno| worker.refused(seq, errno));
         }
     }
 }

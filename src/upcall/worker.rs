@@ -7,7 +7,7 @@
 //! What always holds: nothing is allocated once the buffers have grown; an upcall that cannot be
 //! read is counted and dropped; within a batch equal keys are translated once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,13 +62,16 @@ struct Decided {
     end: usize,
 }
 
+/// Puts remembered after they were sent, for their refusals: those of two batches.
+const EARLIER_PUTS: usize = 2 * UPCALL_BATCH;
+
 /// Lists that the decisions of a batch are spread over, by the ends of their hashes.
 const LISTS: usize = UPCALL_BATCH;
 
-/// A flow put of this batch.
+/// A flow put.
 struct Put {
-    /// Which message of the buffer it is.
-    message: usize,
+    /// Its message's sequence number.
+    seq: u32,
     ufid: Ufid,
 }
 
@@ -89,7 +92,10 @@ pub struct Worker {
     /// The last of each list of decisions, counted from 1.
     lists: [usize; LISTS],
     messages: MsgBuf,
+    /// Puts of this batch.
     puts: Vec<Put>,
+    /// The last ones before it, the refusal of which may still come.
+    earlier: VecDeque<Put>,
     next_seq: u32,
     hasher: foldhash::fast::RandomState,
     ports: HashMap<OdpPort, Arc<PortCount>, foldhash::fast::RandomState>,
@@ -119,6 +125,7 @@ impl Worker {
             lists: [0; LISTS],
             messages: MsgBuf::new(),
             puts: Vec::new(),
+            earlier: VecDeque::with_capacity(EARLIER_PUTS),
             next_seq: 1,
             hasher: foldhash::fast::RandomState::default(),
             ports: HashMap::default(),
@@ -136,6 +143,11 @@ impl Worker {
         self.decided.clear();
         self.lists = [0; LISTS];
         self.arena.clear();
+    }
+
+    /// When the batch began.
+    pub fn begun_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// The port that an upcall is of, without reading more of it than needed.
@@ -343,14 +355,13 @@ impl Worker {
             probe: false,
             clear: false,
         };
-        let message = self.messages.count();
-        let seq = self.next_seq.wrapping_add(message as u32);
+        let seq = self.next_seq.wrapping_add(self.messages.count() as u32);
         let family = udpif.target.families.flow;
         match put.append(&mut self.messages, family, MsgFlags::empty(), seq) {
             Ok(()) => {
                 count(&udpif.counters.installed);
                 FLOW_PUT.add(1);
-                self.puts.push(Put { message, ufid });
+                self.puts.push(Put { seq, ufid });
             }
             Err(error) => {
                 vlog::limited!(WARN, target: "ofproto_dpif_upcall", &RL,
@@ -396,15 +407,18 @@ impl Worker {
         self.messages.count()
     }
 
-    /// Takes a refusal by the kernel of a message of this batch.
+    /// Takes a refusal by the kernel of a message that was sent, of this batch or one of the last.
     pub fn refused(&mut self, seq: u32, errno: i32) {
-        let message = seq.wrapping_sub(self.next_seq) as usize;
-        let put = self.puts.iter().position(|put| put.message == message);
-        match put {
-            Some(at) => {
-                let put = self.puts.swap_remove(at);
-                self.put_refused(put.ufid, errno);
+        let is_it = |put: &Put| put.seq == seq;
+        let put = match self.puts.iter().position(is_it) {
+            Some(at) => Some(self.puts.swap_remove(at)),
+            None => {
+                let at = self.earlier.iter().position(is_it);
+                at.and_then(|at| self.earlier.swap_remove_back(at))
             }
+        };
+        match put {
+            Some(put) => self.put_refused(put.ufid, errno),
             None => {
                 count(&self.udpif.counters.execute_failed);
                 EXECUTE_ERROR.add(1);
@@ -453,8 +467,9 @@ impl Worker {
         self.next_seq = self.next_seq.wrapping_add(self.messages.count() as u32);
     }
 
-    /// The batch is in the kernel and its refusals are told: its flows are operational. Those that
-    /// rest on something that changed meanwhile are handed to the revalidator.
+    /// The batch was sent: those of its flows that the kernel did not refuse are operational, and the
+    /// rest is so until its refusal is told. Those that rest on something that changed meanwhile are
+    /// handed to the revalidator.
     pub fn settle(&mut self) {
         self.next_seq = self.next_seq.wrapping_add(self.messages.count() as u32);
         let udpif = &self.udpif;
@@ -463,9 +478,17 @@ impl Worker {
                 ukey.state = UkeyState::Operational;
             }
         }
-        if self.puts.is_empty() || udpif.changes.seq() == self.changes_seq {
-            return;
+        if !self.puts.is_empty() && udpif.changes.seq() != self.changes_seq {
+            self.recheck();
         }
+        let surplus = (self.earlier.len() + self.puts.len()).saturating_sub(EARLIER_PUTS);
+        self.earlier.drain(..surplus.min(self.earlier.len()));
+        self.earlier.extend(self.puts.drain(..));
+    }
+
+    /// Hands flows of this batch to the revalidator that rest on something that changed since it began.
+    fn recheck(&mut self) {
+        let udpif = &self.udpif;
         self.changed_tags.clear();
         let told = udpif.changes.since(self.changes_seq, &mut self.changed_tags);
         let tags = &self.changed_tags;
