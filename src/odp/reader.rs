@@ -45,7 +45,7 @@ const MASK_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WildcardsId(pub u64);
 
-/// A value of the key that the flow has as it is: 1, 2, 4 or 16 bytes.
+/// A value of the key that the flow has as it is, of 2, 4, 8 or 16 bytes.
 #[derive(Clone, Copy)]
 struct Move {
     from: u16,
@@ -64,8 +64,10 @@ struct KnownMask {
 struct Pattern {
     /// Bytes of the key.
     len: usize,
-    /// The key in words, the last of which overlaps the one before: the bits that must agree, and how.
+    /// The key in words: the bits that must agree, and how.
     words: Vec<(u64, u64)>,
+    /// The same of its last word, which overlaps the one before.
+    last: (u64, u64),
     moves: Vec<Move>,
     flow: Flow,
     fitness: Fitness,
@@ -235,10 +237,13 @@ impl Pattern {
         if key.len() != self.len {
             return false;
         }
+        let (words, _) = key.as_chunks();
         let Some(last) = key.last_chunk() else { return false };
-        let words = key.as_chunks().0.iter().chain([last]).map(|word| u64::from_ne_bytes(*word));
-        let pairs = words.zip(&self.words);
-        pairs.fold(0, |differ, (word, (agree, like))| differ | word & agree ^ like) == 0
+        let mut differ = differs(*last, self.last);
+        for (word, like) in words.iter().zip(&self.words) {
+            differ |= differs(*word, *like);
+        }
+        differ == 0
     }
 
     /// Carries the values of a key like this into a flow that has those of another.
@@ -248,9 +253,9 @@ impl Pattern {
         for &Move { from, to, len } in &self.moves {
             match len {
                 16 => carry::<16>(key, from, flow, to),
+                8 => carry::<8>(key, from, flow, to),
                 4 => carry::<4>(key, from, flow, to),
-                2 => carry::<2>(key, from, flow, to),
-                _ => carry::<1>(key, from, flow, to),
+                _ => carry::<2>(key, from, flow, to),
             }
         }
     }
@@ -273,13 +278,13 @@ impl Pattern {
         bytes.resize(self.len, 0xff);
         let mut has_more_metadata = false;
         self.find_values(key.0, 0, 0, bytes, &mut has_more_metadata).ok()?;
-        self.words.clear();
-        let words = bytes.as_chunks().0.iter().chain([bytes.last_chunk()?]);
-        let keys = key.0.as_chunks().0.iter().chain([key.0.last_chunk()?]);
-        self.words.extend(words.zip(keys).map(|(agree, key)| {
+        let like = |(agree, key): (&[u8; 8], &[u8; 8])| {
             let agree = u64::from_ne_bytes(*agree);
             (agree, agree & u64::from_ne_bytes(*key))
-        }));
+        };
+        self.words.clear();
+        self.words.extend(bytes.as_chunks().0.iter().zip(key.0.as_chunks().0).map(like));
+        self.last = like((bytes.last_chunk()?, key.0.last_chunk()?));
         bytes.iter_mut().zip(key.0).for_each(|(byte, key)| *byte = !*byte ^ key);
         let (mut want, mut got) = (Flow::ZERO, *flow);
         let inverted = OdpKey(bytes).to_flow(support.max_vlan_headers, &mut want);
@@ -355,6 +360,12 @@ impl Pattern {
     }
 }
 
+/// The bits of a word that must agree and do not.
+#[inline(always)]
+fn differs(word: [u8; 8], (agree, like): (u64, u64)) -> u64 {
+    u64::from_ne_bytes(word) & agree ^ like
+}
+
 #[inline(always)]
 fn carry<const N: usize>(key: &[u8], from: u16, flow: &mut [u8], to: u16) {
     let value = key.get(usize::from(from)..).and_then(<[u8]>::first_chunk::<N>);
@@ -373,7 +384,8 @@ fn copy_runs(key: &[u8], runs: &[Range<usize>], out: &mut Vec<u8>) {
 }
 
 /// Where in an attribute of this type values stand that the flow has as they are: place, length, and
-/// place in the flow. Not those on which it depends what else there is.
+/// place in the flow. Not those on which it depends what else there is. Where two stand side by side in
+/// both, they go together: addresses, ports, TOS and TTL.
 ///
 /// Source: `struct ovs_key_*` in `linux/openvswitch.h`.
 fn values_of(kind: u16) -> &'static [(usize, usize, usize)] {
@@ -381,41 +393,29 @@ fn values_of(kind: u16) -> &'static [(usize, usize, usize)] {
     const DST: usize = offset_of!(Flow, dl_dst);
     const SHA: usize = offset_of!(Flow, arp_sha);
     const THA: usize = offset_of!(Flow, arp_tha);
-    const PORTS: &[(usize, usize, usize)] =
-        &[(0, 2, offset_of!(Flow, tp_src)), (2, 2, offset_of!(Flow, tp_dst))];
+    const PORTS: &[(usize, usize, usize)] = &[(0, 4, offset_of!(Flow, tp_src))];
     match kind {
         OVS_KEY_ATTR_IN_PORT => &[(0, 4, offset_of!(Flow, in_port))],
         OVS_KEY_ATTR_DP_HASH => &[(0, 4, offset_of!(Flow, dp_hash))],
         OVS_KEY_ATTR_CT_MARK => &[(0, 4, offset_of!(Flow, ct_mark))],
-        OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4 => &[
-            (0, 4, offset_of!(Flow, ct_nw_src)),
-            (4, 4, offset_of!(Flow, ct_nw_dst)),
-            (8, 2, offset_of!(Flow, ct_tp_src)),
-            (10, 2, offset_of!(Flow, ct_tp_dst)),
-        ],
+        OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4 => {
+            &[(0, 8, offset_of!(Flow, ct_nw_src)), (8, 4, offset_of!(Flow, ct_tp_src))]
+        }
         OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6 => &[
             (0, 16, offset_of!(Flow, ct_ipv6_src)),
             (16, 16, offset_of!(Flow, ct_ipv6_dst)),
-            (32, 2, offset_of!(Flow, ct_tp_src)),
-            (34, 2, offset_of!(Flow, ct_tp_dst)),
+            (32, 4, offset_of!(Flow, ct_tp_src)),
         ],
         OVS_KEY_ATTR_ETHERNET => &[(0, 4, SRC), (4, 2, SRC + 4), (6, 4, DST), (10, 2, DST + 4)],
-        OVS_KEY_ATTR_IPV4 => &[
-            (0, 4, offset_of!(Flow, nw_src)),
-            (4, 4, offset_of!(Flow, nw_dst)),
-            (9, 1, offset_of!(Flow, nw_tos)),
-            (10, 1, offset_of!(Flow, nw_ttl)),
-        ],
+        OVS_KEY_ATTR_IPV4 => &[(0, 8, offset_of!(Flow, nw_src)), (9, 2, offset_of!(Flow, nw_tos))],
         OVS_KEY_ATTR_IPV6 => &[
             (0, 16, offset_of!(Flow, ipv6_src)),
             (16, 16, offset_of!(Flow, ipv6_dst)),
             (32, 4, offset_of!(Flow, ipv6_label)),
-            (37, 1, offset_of!(Flow, nw_tos)),
-            (38, 1, offset_of!(Flow, nw_ttl)),
+            (37, 2, offset_of!(Flow, nw_tos)),
         ],
         OVS_KEY_ATTR_ARP => &[
-            (0, 4, offset_of!(Flow, nw_src)),
-            (4, 4, offset_of!(Flow, nw_dst)),
+            (0, 8, offset_of!(Flow, nw_src)),
             (10, 4, SHA),
             (14, 2, SHA + 4),
             (16, 4, THA),
@@ -443,6 +443,7 @@ impl Default for Pattern {
         Self {
             len: 0,
             words: Vec::new(),
+            last: (0, 0),
             moves: Vec::new(),
             flow: Flow::ZERO,
             fitness: Fitness::Perfect,
