@@ -3,7 +3,9 @@
 //!
 //! One thread and socket a CPU; up to 64 upcalls a receive; all answers of a batch in one send; no
 //! acknowledgements; a UFID that is a counter. The flow has the key as it came, under the mask that
-//! the bridge's NORMAL would give it, and its one action is the other port.
+//! the bridge's NORMAL would give it, and its one action is the other port. Where flows match
+//! exactly it has no mask: as with both daemons whose megaflows are disabled, the kernel matches all that
+//! the key says.
 
 use std::time::Duration;
 
@@ -105,7 +107,7 @@ struct Responder {
     mask: Vec<u8>,
     meta: Vec<u8>,
     actions: Vec<u8>,
-    /// Flows match the whole 5-tuple.
+    /// Flows match all that a key says.
     exact: bool,
 }
 
@@ -155,11 +157,7 @@ impl Responder {
                     is_ip = ty == 0x0800;
                     (attr, KeyAttr::EtherType(0xffff))
                 }
-                KeyAttr::Ipv4 { .. } if self.exact => (attr, ipv4(255, 255)),
                 KeyAttr::Ipv4 { frag, .. } => (ipv4(0, frag), ipv4(0, 255)),
-                KeyAttr::Udp { .. } if self.exact => {
-                    (attr, KeyAttr::Udp { src: 0xffff, dst: 0xffff })
-                }
                 KeyAttr::RecircId(_) => (attr, KeyAttr::RecircId(u32::MAX)),
                 _ => continue,
             };
@@ -171,8 +169,8 @@ impl Responder {
         self.next += 1;
         let put = FlowPut {
             dp_ifindex: self.dp_ifindex,
-            key: &self.key,
-            mask: Some(&self.mask),
+            key: if self.exact { upcall.key } else { &self.key },
+            mask: Some(&*self.mask).filter(|_| !self.exact),
             actions: &self.actions,
             ufid: Some(self.next.to_be_bytes()),
             if_exists: IfExists::Fail,
