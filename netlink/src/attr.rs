@@ -253,6 +253,7 @@ impl<'a> Attrs<'a> {
     }
 
     /// The first attribute of this kind from here on; errors on the way are reported.
+    #[inline]
     pub fn find_kind(mut self, kind: u16) -> Result<Option<Attr<'a>>, AttrError> {
         self.find(|a| !matches!(a, Ok(a) if a.kind != kind)).transpose()
     }
@@ -387,10 +388,14 @@ impl<'b> AttrWriter<'b> {
         self.buf.extend_from_slice(&[l0, l1, k0, k1, a, b, c, d, e, f, g, h, i, j, k, l]);
     }
 
+    #[inline]
     fn long(&mut self, kind: u16, value: &[u8]) {
+        let end = self.buf.len() + align4(NLA_HDRLEN + value.len());
         if self.header(kind, value.len()) {
             self.buf.extend_from_slice(value);
-            self.pad();
+            if self.buf.len() != end {
+                self.buf.resize(end, 0);
+            }
         }
     }
 
@@ -416,6 +421,7 @@ impl<'b> AttrWriter<'b> {
     }
 
     /// Attributes that are encoded already, padding included.
+    #[inline]
     pub fn raw(&mut self, encoded: &[u8]) {
         self.buf.extend_from_slice(encoded);
         self.pad();
@@ -478,6 +484,7 @@ impl<'b> AttrWriter<'b> {
     }
 
     /// Appends an attribute header; false when the value does not fit.
+    #[inline]
     fn header(&mut self, kind: u16, value_len: usize) -> bool {
         let len = NLA_HDRLEN + value_len;
         let Ok(short) = u16::try_from(len) else {
