@@ -253,9 +253,22 @@ impl<'a> Attrs<'a> {
     }
 
     /// The first attribute of this kind from here on; errors on the way are reported.
+    ///
+    /// # Errors
+    /// As for the iterator, up to that attribute.
     #[inline]
-    pub fn find_kind(mut self, kind: u16) -> Result<Option<Attr<'a>>, AttrError> {
-        self.find(|a| !matches!(a, Ok(a) if a.kind != kind)).transpose()
+    pub fn find_kind(self, kind: u16) -> Result<Option<Attr<'a>>, AttrError> {
+        let mut rest = self.rest;
+        while let Some((head, tail)) = rest.split_first_chunk() {
+            let (len, this) = split_head(*head);
+            let len = usize::from(len).wrapping_sub(NLA_HDRLEN);
+            let Some(value) = tail.get(..len) else { break };
+            if this == kind {
+                return Ok(Some(Attr { kind, value }));
+            }
+            rest = tail.get(align4(len)..).unwrap_or_default();
+        }
+        Attrs::new(rest).next().transpose().map(|_| None)
     }
 }
 

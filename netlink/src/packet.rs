@@ -74,6 +74,7 @@ impl<'a> Upcall<'a> {
     ///
     /// # Errors
     /// [`UpcallError`] when it is something else, malformed, or without packet or key.
+    #[inline]
     pub fn parse(genl: Genl<'a>) -> Result<Self, UpcallError> {
         let cmd = match genl.cmd {
             OVS_PACKET_CMD_MISS => UpcallCmd::Miss,
@@ -112,6 +113,14 @@ impl<'a> Upcall<'a> {
         upcall.packet = packet.ok_or(AttrError::Missing { kind: OVS_PACKET_ATTR_PACKET })?;
         upcall.key = key.ok_or(AttrError::Missing { kind: OVS_PACKET_ATTR_KEY })?;
         Ok(upcall)
+    }
+
+    /// The flow key of what may be an upcall, which comes first, without reading what follows.
+    #[inline]
+    pub fn key_of(genl: Genl<'a>) -> Option<&'a [u8]> {
+        let (_, attrs) = split_ovs_header(genl.body).ok()?;
+        let key = attrs.find_kind(OVS_PACKET_ATTR_KEY).ok()??;
+        Some(key.value)
     }
 
     /// Appends the message as the kernel sends it, but for padding after the packet: for made-up

@@ -16,7 +16,9 @@
 
 use ovs_netlink::attr::{AttrError, AttrWriter, Attrs};
 use ovs_netlink::key::KeyAttrs;
-use ovs_netlink::uapi::{OVS_KEY_ATTR_ENCAP, OVS_KEY_ATTR_ETHERTYPE, OVS_KEY_ATTR_VLAN};
+use ovs_netlink::uapi::{
+    OVS_KEY_ATTR_ENCAP, OVS_KEY_ATTR_ETHERTYPE, OVS_KEY_ATTR_IN_PORT, OVS_KEY_ATTR_VLAN,
+};
 use thiserror::Error;
 
 use super::Support;
@@ -104,9 +106,9 @@ impl OdpKey<'_> {
     }
 
     /// The datapath port that the key names, without reading the rest.
+    #[inline]
     pub fn in_port(&self) -> Option<u32> {
-        let kind = ovs_netlink::uapi::OVS_KEY_ATTR_IN_PORT;
-        ovs_netlink::attr::Attrs::new(self.0).find_kind(kind).ok()??.u32().ok()
+        Attrs::new(self.0).find_kind(OVS_KEY_ATTR_IN_PORT).ok()??.u32().ok()
     }
 
     /// Overwrites `flow` with what the key says. `in_port` is the datapath's number,

@@ -153,8 +153,8 @@ impl Worker {
     /// The port that an upcall is of, without reading more of it than needed.
     pub fn port_of(&self, datagram: &[u8]) -> Option<OdpPort> {
         let message = Messages::new(datagram).next()?.ok()?;
-        let upcall = Upcall::parse(message.genl().ok()?).ok()?;
-        OdpKey(upcall.key).in_port().map(OdpPort)
+        let key = Upcall::key_of(message.genl().ok()?)?;
+        OdpKey(key).in_port().map(OdpPort)
     }
 
     /// Decides the upcalls of one datagram.
