@@ -158,6 +158,46 @@ impl<'a> FlowMsg<'a> {
     }
 }
 
+/// What a terse dump tells of a flow, for those who read very many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    /// The flow's id, if it was installed with one.
+    pub ufid: Option<UfidBytes>,
+    /// Statistics; zero before the first packet.
+    pub stats: FlowStats,
+    /// The low eight TCP flags seen so far, or-ed.
+    pub tcp_flags: u8,
+    /// When a packet last matched, in milliseconds of the monotonic clock; 0 before the first.
+    pub used_ms: u64,
+}
+
+impl FlowCounts {
+    /// Reads what [`FlowMsg::parse`] reads, and passes over the rest.
+    ///
+    /// # Errors
+    /// As for [`FlowMsg::parse`], as far as it is read.
+    #[inline]
+    pub fn parse(body: &[u8]) -> Result<Self, MsgError> {
+        let (_, attrs) = split_ovs_header(body)?;
+        let mut flow = Self::default();
+        Attrs::each(attrs.rest(), |attr, _| {
+            match attr.kind {
+                OVS_FLOW_ATTR_UFID => flow.ufid = Some(*attr.array()?),
+                OVS_FLOW_ATTR_STATS => {
+                    let stats: &ovs_flow_stats = view(attr)?;
+                    let (packets, bytes) = (stats.n_packets.get(), stats.n_bytes.get());
+                    flow.stats = FlowStats { packets, bytes };
+                }
+                OVS_FLOW_ATTR_TCP_FLAGS => flow.tcp_flags = attr.u8()?,
+                OVS_FLOW_ATTR_USED => flow.used_ms = attr.u64()?,
+                _ => {}
+            }
+            Ok::<(), MsgError>(())
+        })?;
+        Ok(flow)
+    }
+}
+
 /// Which flow is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowId<'a> {

@@ -60,5 +60,5 @@ mod walk;
 pub use error::{Error, RecvError};
 pub use family::Families;
 pub use ring::RecvRing;
-pub use socket::Socket;
+pub use socket::{DumpDatagram, Socket};
 pub use sys::give_memory_back;

@@ -34,7 +34,7 @@ use crate::msg::{Message, Messages, MsgBuf, MsgError, MsgFlags, NLMSG_MIN_TYPE, 
 use crate::ring::RecvRing;
 use crate::{sys, tally};
 
-pub use self::dump::{Dump, DumpBatch};
+pub use self::dump::{Dump, DumpBatch, DumpDatagram, DumpProgress};
 
 /// Longest datagram that a transaction or dump can receive: two attributes of the greatest length
 /// and some more. (The kernel's own dumps use at most 32 KiB.)
@@ -458,7 +458,10 @@ impl Socket {
     /// Receives one datagram into `rx` and returns its length; `None` when there is none after
     /// `timeout`.
     pub(crate) fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, RecvError> {
-        self.rx.resize(RX_BYTES, 0);
+        if self.rx.len() != RX_BYTES {
+            // Fresh from the system, of which only what a datagram reaches becomes memory.
+            self.rx = vec![0; RX_BYTES];
+        }
         loop {
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
             let received = retry(|| self.inner.recv(&mut &mut self.rx[..], flags));

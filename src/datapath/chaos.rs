@@ -21,8 +21,9 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort,
-    PortEvents, PortInfo, PortKind, RecvError, SendError, Support, UpcallPort, error::Op,
+    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece, FamilyIds, FlowDump, FlowOp,
+    FlowResult, OdpPort, PortEvents, PortInfo, PortKind, RecvError, SendError, Support, UpcallPort,
+    error::Op,
 };
 
 /// How often each fault happens, in a thousand calls (or messages, or operations).
@@ -322,6 +323,23 @@ impl ChaosDatapath {
     }
 }
 
+/// Broken off half-way: every other flow is shown, and then comes the error.
+struct BrokenDump {
+    inner: Box<dyn FlowDump>,
+    piece: DumpPiece,
+}
+
+impl FlowDump for BrokenDump {
+    fn next(&mut self, piece: &mut DumpPiece) -> Result<bool, DpError> {
+        if !self.inner.next(&mut self.piece)? {
+            return Err(DpError::new(DpErrorKind::Overrun, "dump flows", libc::ENOBUFS));
+        }
+        let flows: Vec<FlowMsg<'_>> = self.piece.flows().collect::<Result<_, _>>()?;
+        piece.fill(|each| flows.iter().skip(1).step_by(2).for_each(each));
+        Ok(true)
+    }
+}
+
 impl Datapath for ChaosDatapath {
     fn name(&self) -> &str {
         self.inner.name()
@@ -395,25 +413,14 @@ impl Datapath for ChaosDatapath {
         self.inner.stats()
     }
 
-    fn flow_dump(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError> {
         self.check("dump flows")?;
-        let broken = self.chaos.rolls(self.chaos.plan.dump_broken);
-        // Broken off half-way: every other flow is shown, and then comes the error.
-        let mut n = 0usize;
-        self.inner.flow_dump(detail, &mut |flow| {
-            n += 1;
-            if !broken || n.is_multiple_of(2) {
-                each(flow);
-            }
-        })?;
-        if broken {
-            return Err(DpError::new(DpErrorKind::Overrun, "dump flows", libc::ENOBUFS));
+        let is_broken = self.chaos.rolls(self.chaos.plan.dump_broken);
+        let inner = self.inner.flow_dump_start(detail)?;
+        if !is_broken {
+            return Ok(inner);
         }
-        Ok(())
+        Ok(Box::new(BrokenDump { inner, piece: DumpPiece::new() }))
     }
 
     fn flow_get(

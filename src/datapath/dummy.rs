@@ -25,8 +25,8 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, OdpPort,
-    PortEvents, PortInfo, PortKind, Support, UpcallPort,
+    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece, FamilyIds, FlowDump, FlowOp,
+    FlowResult, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort,
     fake::{FakeDatapath, FakeKernel},
 };
 use crate::{
@@ -123,6 +123,29 @@ impl DummyDatapath {
     }
 }
 
+/// A dump of flows as they are shown.
+struct ShownDump {
+    by_hand: HashMap<[u8; 16], Said>,
+    inner: Box<dyn FlowDump>,
+    piece: DumpPiece,
+}
+
+impl FlowDump for ShownDump {
+    fn next(&mut self, piece: &mut DumpPiece) -> Result<bool, DpError> {
+        if !self.inner.next(&mut self.piece)? {
+            return Ok(false);
+        }
+        let flows: Vec<FlowMsg<'_>> = self.piece.flows().collect::<Result<_, _>>()?;
+        piece.fill(|each| {
+            for flow in &flows {
+                let said = flow.ufid.and_then(|ufid| self.by_hand.get(&ufid).copied());
+                show(flow, said.unwrap_or(Said::ALL), each);
+            }
+        });
+        Ok(true)
+    }
+}
+
 impl Datapath for DummyDatapath {
     fn name(&self) -> &str {
         self.fake.name()
@@ -213,12 +236,10 @@ impl Datapath for DummyDatapath {
         Ok(DpStats { masks: None, ..self.fake.stats()? })
     }
 
-    fn flow_dump(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
-        self.fake.flow_dump(detail, &mut self.shown(each))
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError> {
+        let by_hand = self.flows_by_hand().clone();
+        let inner = self.fake.flow_dump_start(detail)?;
+        Ok(Box::new(ShownDump { by_hand, inner, piece: DumpPiece::new() }))
     }
 
     fn flow_get(

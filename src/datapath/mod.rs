@@ -9,10 +9,12 @@
 //! against the stock kernel module and against the fake one); a flow operation's answer says whether the
 //! kernel did it; nothing here decides what is done with a packet.
 //!
-//! Read [`port`] and [`error`] (the values), [`support`] (what a kernel can do), then this file.
+//! Read [`port`] and [`error`] (the values), [`support`] (what a kernel can do), then this file and
+//! [`dump`].
 
 pub mod chaos;
 pub mod dummy;
+pub mod dump;
 pub mod error;
 pub mod fake;
 pub mod kernel;
@@ -28,6 +30,7 @@ use ovs_netlink::{flow::FlowMsg, ring::RecvRing};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    dump::{DumpPiece, FlowDump},
     error::{DpError, DpErrorKind, RecvError, SendError},
     port::{OdpPort, PortInfo, PortKind, PortStats, UpcallStats},
     support::{Dispatch, Feature, Support},
@@ -142,13 +145,26 @@ pub trait Datapath: Send + Sync {
     /// Counters of the datapath.
     fn stats(&self) -> Result<DpStats, DpError>;
 
-    /// Shows `each` all flows. A dump that changes interrupt starts anew, so a flow may be shown
-    /// twice; with flows changing all the time one may be missed.
+    /// Begins to show all flows. A dump that changes interrupt starts anew, so a flow may be shown
+    /// twice; with flows changing all the time one may be missed. What a piece shows is as old as the
+    /// call that brought the piece before it.
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError>;
+
+    /// Shows `each` all flows, as [`Self::flow_dump_start`] does.
     fn flow_dump(
         &self,
         detail: DumpDetail,
         each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError>;
+    ) -> Result<(), DpError> {
+        let mut dump = self.flow_dump_start(detail)?;
+        let mut piece = DumpPiece::new();
+        while dump.next(&mut piece)? {
+            for flow in piece.flows() {
+                each(&flow?);
+            }
+        }
+        Ok(())
+    }
 
     /// Shows `each` the flow with this id, if there is one; returns whether there is.
     fn flow_get(

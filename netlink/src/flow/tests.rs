@@ -169,3 +169,38 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn counts_are_what_the_whole_flow_says(body in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Ok(flow) = FlowMsg::parse(&body) {
+            prop_assert_eq!(FlowCounts::parse(&body), Ok(counts_of(&flow)));
+        }
+    }
+
+    #[test]
+    fn counts_are_read_from_what_is_written(
+        ufid in any::<Option<[u8; 16]>>(),
+        stats in any::<Option<(u64, u64)>>(),
+        tcp_flags in any::<Option<u8>>(),
+        used_ms in any::<Option<u64>>(),
+        is_full in any::<bool>(),
+    ) {
+        let key = key();
+        let stats = stats.map(|(packets, bytes)| FlowStats { packets, bytes });
+        let key = is_full.then_some(&key[..]);
+        let flow = FlowMsg { ufid, stats, tcp_flags, used_ms, key, ..FlowMsg::default() };
+        let mut body = vec![0; 4];
+        flow.write(&mut AttrWriter::new(&mut body));
+        prop_assert_eq!(FlowCounts::parse(&body), Ok(counts_of(&flow)));
+    }
+}
+
+fn counts_of(flow: &FlowMsg<'_>) -> FlowCounts {
+    FlowCounts {
+        ufid: flow.ufid,
+        stats: flow.stats.unwrap_or_default(),
+        tcp_flags: flow.tcp_flags.unwrap_or(0),
+        used_ms: flow.used_ms.unwrap_or(0),
+    }
+}

@@ -3,9 +3,7 @@
 //! What always holds: a dump that is given up half-way is read to its end, so the socket can be used
 //! again; an interrupted one (`NLM_F_DUMP_INTR`) is started anew, a bounded number of times.
 //!
-//! As for the socket: one thread at a time.
-
-use std::time::Duration;
+//! As for the socket: one thread at a time; a [`DumpDatagram`] may go to another.
 
 use super::{REPLY_TIMEOUT, Socket};
 use crate::ack::Ack;
@@ -50,10 +48,135 @@ impl Socket {
     /// # Errors
     /// [`Error::Io`] when the request cannot be sent.
     pub fn start_dump(&mut self, request: &mut MsgBuf) -> Result<Dump<'_>, Error> {
+        let progress = self.begin_dump(request)?;
+        Ok(Dump { socket: self, progress })
+    }
+
+    /// Starts a dump whose datagrams are taken out of the socket, to be read elsewhere: by
+    /// [`Self::next_datagram`], until that says that there are no more, or fails for good.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the request cannot be sent.
+    pub fn begin_dump(&mut self, request: &mut MsgBuf) -> Result<DumpProgress, Error> {
         let seq = self.reserve_seqs(1);
         request.number(seq, MsgFlags::REQUEST | MsgFlags::DUMP);
         self.send(request.as_bytes())?;
-        Ok(Dump { socket: self, seq, end: End::default() })
+        Ok(DumpProgress { seq, end: End::default() })
+    }
+
+    /// Takes the next datagram of a dump, and leaves the memory of `into` for the one after it; false
+    /// at the end. There may be no object in it.
+    ///
+    /// # Errors
+    /// As for [`Dump::next_batch`].
+    pub fn next_datagram(
+        &mut self,
+        progress: &mut DumpProgress,
+        into: &mut DumpDatagram,
+    ) -> Result<bool, Error> {
+        into.len = 0;
+        let Some(len) = progress.receive(self)? else {
+            return Ok(false);
+        };
+        let batch = progress.batch(self, len);
+        (into.seq, into.port) = (batch.seq, batch.port);
+        drop(batch);
+        std::mem::swap(&mut self.rx, &mut into.bytes);
+        into.len = len;
+        Ok(true)
+    }
+
+    /// Reads the rest of a dump that nobody wants any more, so that the socket can be used again.
+    pub fn end_dump(&mut self, mut progress: DumpProgress) {
+        progress.discard(self);
+    }
+}
+
+/// Where a dump stands that was begun with [`Socket::begin_dump`].
+#[derive(Debug)]
+pub struct DumpProgress {
+    seq: u32,
+    end: End,
+}
+
+impl DumpProgress {
+    /// Whether the kernel has said that something changed under the dump: objects may be missing or
+    /// come twice.
+    pub const fn interrupted(&self) -> bool {
+        self.end.interrupted
+    }
+
+    /// Receives the next datagram into the socket's memory; `None` at the end.
+    fn receive(&mut self, socket: &mut Socket) -> Result<Option<usize>, Error> {
+        if let Some(failure) = self.end.failure.take() {
+            return Err(failure);
+        }
+        if self.end.done {
+            return Ok(None);
+        }
+        match socket.receive(REPLY_TIMEOUT).map_err(Error::from) {
+            Ok(Some(len)) => Ok(Some(len)),
+            Ok(None) => {
+                self.end.done = true;
+                Err(Error::NoReply)
+            }
+            Err(e) => {
+                self.end.done |= matches!(e, Error::Io(_));
+                Err(e)
+            }
+        }
+    }
+
+    /// The objects of the datagram that was received last.
+    fn batch<'a>(&'a mut self, socket: &'a Socket, len: usize) -> DumpBatch<'a> {
+        let datagram = socket.rx.get(..len).unwrap_or_default();
+        let messages = Messages::new(datagram);
+        DumpBatch { messages, seq: self.seq, port: socket.port, end: &mut self.end }
+    }
+
+    fn discard(&mut self, socket: &mut Socket) {
+        for _ in 0..DISCARD_MAX {
+            if self.end.done {
+                break;
+            }
+            // Whatever comes is not wanted; the errors after which nothing comes set `done`.
+            if let Ok(Some(len)) = self.receive(socket) {
+                drop(self.batch(socket, len));
+            }
+        }
+    }
+}
+
+/// A datagram of a dump, taken out of its socket.
+#[derive(Debug, Default)]
+pub struct DumpDatagram {
+    bytes: Vec<u8>,
+    len: usize,
+    seq: u32,
+    port: u32,
+}
+
+impl DumpDatagram {
+    /// Without memory and objects.
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), len: 0, seq: 0, port: 0 }
+    }
+
+    /// Its objects. What is wrong with it is told by the call that would bring the next one.
+    pub fn objects(&self) -> impl Iterator<Item = Message<'_>> {
+        let messages = Messages::new(self.bytes.get(..self.len).unwrap_or_default());
+        let is_object =
+            |m: &Message<'_>| m.kind >= NLMSG_MIN_TYPE && m.seq == self.seq && m.port == self.port;
+        messages.map_while(Result::ok).filter(is_object)
+    }
+
+    /// Takes over messages that came another way than over a socket: from a made-up kernel. They are
+    /// numbered 0.
+    pub fn fill(&mut self, messages: &MsgBuf) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(messages.as_bytes());
+        *self =
+            Self { len: self.bytes.len(), bytes: std::mem::take(&mut self.bytes), seq: 0, port: 0 };
     }
 }
 
@@ -61,8 +184,7 @@ impl Socket {
 #[derive(Debug)]
 pub struct Dump<'s> {
     socket: &'s mut Socket,
-    seq: u32,
-    end: End,
+    progress: DumpProgress,
 }
 
 /// What is known of a dump's end.
@@ -85,51 +207,21 @@ impl Dump<'_> {
     /// place. After [`Error::Overrun`], [`Error::Truncated`] and [`Error::Malformed`] the dump
     /// goes on, incomplete; after the others nothing comes.
     pub fn next_batch(&mut self) -> Result<Option<DumpBatch<'_>>, Error> {
-        if let Some(failure) = self.end.failure.take() {
-            return Err(failure);
-        }
-        if self.end.done {
-            return Ok(None);
-        }
-        let len = match self.receive(REPLY_TIMEOUT)? {
-            Some(len) => len,
-            None => {
-                self.end.done = true;
-                return Err(Error::NoReply);
-            }
-        };
-        let Self { socket, seq, end } = self;
-        let (seq, port) = (*seq, socket.port);
-        let datagram = socket.rx.get(..len).unwrap_or_default();
-        Ok(Some(DumpBatch { messages: Messages::new(datagram), seq, port, end }))
+        let Self { socket, progress } = self;
+        let received = progress.receive(socket)?;
+        Ok(received.map(|len| progress.batch(socket, len)))
     }
 
     /// Whether the kernel has said that something changed under the dump: objects may be missing or
     /// come twice.
     pub const fn interrupted(&self) -> bool {
-        self.end.interrupted
-    }
-
-    fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, Error> {
-        match self.socket.receive(timeout).map_err(Error::from) {
-            Err(e @ Error::Io(_)) => {
-                self.end.done = true;
-                Err(e)
-            }
-            result => result,
-        }
+        self.progress.interrupted()
     }
 }
 
 impl Drop for Dump<'_> {
     fn drop(&mut self) {
-        for _ in 0..DISCARD_MAX {
-            if self.end.done {
-                break;
-            }
-            // Whatever comes is not wanted; the errors after which nothing comes set `done`.
-            let _ = self.next_batch();
-        }
+        self.progress.discard(self.socket);
     }
 }
 

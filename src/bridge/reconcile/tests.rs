@@ -10,7 +10,7 @@ use super::*;
 use crate::bridge::config::from_toml;
 use crate::datapath::fake::{FakeDatapath, FakeKernel};
 use crate::datapath::{
-    DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult, PortEvents, Support, UpcallPort,
+    DpStats, DumpDetail, FamilyIds, FlowDump, FlowOp, FlowResult, PortEvents, Support, UpcallPort,
 };
 use crate::netdev::HostDevices;
 
@@ -101,12 +101,8 @@ impl Datapath for Counting {
         self.inner.stats()
     }
 
-    fn flow_dump(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
-        self.inner.flow_dump(detail, each)
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError> {
+        self.inner.flow_dump_start(detail)
     }
 
     fn flow_get(

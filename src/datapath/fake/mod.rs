@@ -8,6 +8,7 @@
 //! One lock for all of it; any thread. Tests inject packets at a device and collect what left by it.
 
 mod device;
+mod dump;
 mod execute;
 mod handler;
 mod key;
@@ -27,9 +28,11 @@ use zerocopy::FromZeros;
 
 use self::{
     device::Device,
+    dump::DumpHook,
     execute::{Effect, Walk},
     handler::Queue,
     key::Key,
+    ops::FlowHook,
     table::FlowTable,
     watch::Watcher,
 };
@@ -99,6 +102,8 @@ struct State {
     /// The clock when it stands; else it is the host's.
     now_ms: Option<u64>,
     device_watchers: Vec<Watcher<DeviceEvent>>,
+    dump_hook: DumpHook,
+    flow_hook: FlowHook,
 }
 
 #[derive(Debug)]
@@ -178,6 +183,8 @@ impl FakeKernel {
             flow_capacity: None,
             now_ms: None,
             device_watchers: Vec::new(),
+            dump_hook: DumpHook::default(),
+            flow_hook: FlowHook::default(),
         };
         state.load();
         Self { state: Arc::new(Mutex::new(state)) }
@@ -283,6 +290,18 @@ impl FakeKernel {
     /// Bytes of upcalls that each handler's socket holds.
     pub fn set_handler_bytes(&self, bytes: usize) {
         self.lock().handler_bytes = bytes;
+    }
+
+    /// Does something whenever a piece of a dump has been fetched, before it is looked at; `hook` is
+    /// given how many pieces of that dump came before.
+    pub fn set_dump_hook(&self, hook: impl Fn(usize) + Send + Sync + 'static) {
+        self.lock().dump_hook = DumpHook(Some(Arc::new(hook)));
+    }
+
+    /// Does something before and after each operation on a flow with a UFID, which it is given beside
+    /// whether the operation begins.
+    pub fn set_flow_hook(&self, hook: impl Fn(&[u8; 16], bool) + Send + Sync + 'static) {
+        self.lock().flow_hook = FlowHook(Some(Arc::new(hook)));
     }
 
     /// Flows that a datapath takes before it answers `ENOSPC`.

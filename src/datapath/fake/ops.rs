@@ -5,7 +5,7 @@
 //!
 //! Any thread; each call takes the fake kernel's lock once.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use ovs_netlink::{
     attr::Attrs,
@@ -16,6 +16,7 @@ use ovs_netlink::{
 
 use super::{
     Dp, FakeKernel, Refusal, State,
+    dump::FakeDump,
     execute::{Walk, validate},
     handler::{FakeUpcallPort, Queue},
     key::{DP_MAX_PORTS, Match},
@@ -23,21 +24,33 @@ use super::{
     watch::Watcher,
 };
 use crate::datapath::{
-    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, Feature, FlowOp,
-    FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support,
+    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, Feature, FlowDump,
+    FlowOp, FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support,
     UpcallPort, error::Op,
 };
 
+/// What is done before and after an operation on a flow.
+#[derive(Clone, Default)]
+pub(super) struct FlowHook(pub Option<Arc<OnFlow>>);
+
+type OnFlow = dyn Fn(&[u8; 16], bool) + Send + Sync;
+
+impl fmt::Debug for FlowHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "a hook" } else { "no hook" })
+    }
+}
+
 /// A datapath of a [`FakeKernel`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FakeDatapath {
     kernel: FakeKernel,
     name: String,
-    dp_ifindex: u32,
+    pub(super) dp_ifindex: u32,
     families: FamilyIds,
     support: Support,
     /// Flows are shown with the keys that they were installed with.
-    unmasked: bool,
+    pub(super) unmasked: bool,
 }
 
 impl FakeDatapath {
@@ -78,7 +91,7 @@ impl FakeDatapath {
         f(&mut state, self.dp_ifindex).map_err(|r| r.error(op, doing.into().into_owned()))
     }
 
-    fn with_dp<T>(
+    pub(super) fn with_dp<T>(
         &self,
         op: Op,
         doing: impl Into<Cow<'static, str>>,
@@ -226,21 +239,8 @@ impl Datapath for FakeDatapath {
         })
     }
 
-    fn flow_dump(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
-        let omit = match detail {
-            DumpDetail::Terse => UfidFlags::TERSE,
-            DumpDetail::Full => UfidFlags::empty(),
-        };
-        self.with_dp(Op::Flow, "dump flows", |dp| {
-            for flow in dp.table.flows() {
-                flow.show(self.dp_ifindex, omit, self.unmasked, each);
-            }
-            Ok(())
-        })
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError> {
+        Ok(Box::new(FakeDump::start(self.clone(), detail)?))
     }
 
     fn flow_get(
@@ -259,6 +259,15 @@ impl Datapath for FakeDatapath {
     }
 
     fn flow_ops(&self, ops: &[FlowOp<'_>], done: &mut dyn FnMut(usize, FlowResult)) {
+        let FlowHook(hook) = self.kernel.lock().flow_hook.clone();
+        let tell = |op: &FlowOp<'_>, begins| {
+            let (FlowOp::Put { ufid, .. } | FlowOp::Modify { ufid, .. } | FlowOp::Del { ufid, .. }) =
+                op;
+            if let (Some(hook), Some(ufid)) = (&hook, ufid) {
+                hook(ufid, begins);
+            }
+        };
+        ops.iter().for_each(|op| tell(op, true));
         for (index, op) in ops.iter().enumerate() {
             let result = match *op {
                 FlowOp::Put { ufid, key, mask, actions } => {
@@ -279,6 +288,7 @@ impl Datapath for FakeDatapath {
                     delete(dp, ufid.map_or(Id::Key(key), |u| Id::Ufid(*u))).map(Some)
                 }),
             };
+            tell(op, false);
             done(index, result);
         }
     }

@@ -106,6 +106,11 @@ impl FlowTable {
         self.flows.values()
     }
 
+    /// Flows from this number on, with their numbers.
+    pub fn flows_from(&self, first: u64) -> impl Iterator<Item = (&u64, &Flow)> {
+        self.flows.range(first..)
+    }
+
     /// Masks in use.
     pub fn masks(&self) -> usize {
         self.masks.len()

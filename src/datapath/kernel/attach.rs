@@ -12,7 +12,7 @@ use ovs_netlink::{
     datapath::{self, DatapathId, DatapathNew, DatapathSet, UserFeatures},
 };
 
-use super::{Channel, KernelDatapath, KernelOptions, family_error, translate};
+use super::{Channel, Channels, KernelDatapath, KernelOptions, family_error, translate};
 use crate::datapath::{Dispatch, DpError, DpErrorKind, Feature, Support, error::Op};
 
 impl KernelDatapath {
@@ -50,7 +50,7 @@ impl KernelDatapath {
             families,
             support,
             options: KernelOptions::default(),
-            idle: Mutex::new(vec![channel]),
+            channels: Channels::default().with(channel),
             handlers: Mutex::default(),
         })
     }

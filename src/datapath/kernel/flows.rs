@@ -1,56 +1,24 @@
 //! Flows of the kernel's datapath, and packets for it to carry out.
 //!
 //! What always holds: changes go out in batches whose answers fit the socket's receive buffer, and
-//! each gets its answer; a dump shows every flow that was there all the while.
+//! each gets its answer. (Dumps are in `dump.rs`.)
 //!
 //! Any thread.
 
 use ovs_netlink::{
     Error,
-    flow::{
-        FlowDel, FlowDump, FlowFlush, FlowGet, FlowId, FlowMsg, FlowPut, FlowSet, IfExists,
-        UfidFlags,
-    },
+    flow::{FlowDel, FlowFlush, FlowGet, FlowId, FlowMsg, FlowPut, FlowSet, IfExists, UfidFlags},
     msg::{Message, MsgBuf, MsgError, MsgFlags},
     packet::Execute,
 };
 
 use super::{KernelDatapath, translate};
 use crate::{
-    datapath::{DpError, DpErrorKind, DumpDetail, FlowOp, FlowResult, FlowTotals, error::Op},
+    datapath::{DpError, DpErrorKind, FlowOp, FlowResult, FlowTotals, error::Op},
     limits,
 };
 
 impl KernelDatapath {
-    pub(super) fn dump_flows(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
-        let omit = match detail {
-            DumpDetail::Terse => UfidFlags::TERSE,
-            DumpDetail::Full => UfidFlags::empty(),
-        };
-        self.request(Op::Flow, "dump flows", |channel| {
-            for _ in 0..limits::DUMP_ATTEMPTS {
-                channel.buf.clear();
-                let request = FlowDump { dp_ifindex: self.dp_ifindex, omit };
-                let encoded = request.append(&mut channel.buf, self.families.flow.id, 0);
-                encoded.map_err(Error::Encode)?;
-                let mut dump = channel.socket.start_dump(&mut channel.buf)?;
-                while let Some(batch) = dump.next_batch()? {
-                    for message in batch {
-                        each(&parse(&message)?);
-                    }
-                }
-                if !dump.interrupted() {
-                    return Ok(());
-                }
-            }
-            Err(Error::Interrupted { attempts: limits::DUMP_ATTEMPTS })
-        })
-    }
-
     pub(super) fn find_flow(
         &self,
         ufid: &[u8; 16],

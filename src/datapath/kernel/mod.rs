@@ -11,6 +11,7 @@
 mod attach;
 mod cpus;
 pub mod ct_limits;
+mod dump;
 mod flows;
 mod handlers;
 mod ports;
@@ -19,7 +20,7 @@ mod probe;
 use std::{
     borrow::Cow,
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ovs_netlink::{
@@ -30,9 +31,10 @@ use ovs_netlink::{
     msg::MsgBuf,
 };
 
+use self::dump::KernelDump;
 use super::{
-    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowOp, FlowResult,
-    MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort, error::Op,
+    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowDump, FlowOp,
+    FlowResult, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort, error::Op,
 };
 use crate::coverage::counter;
 use crate::limits;
@@ -83,7 +85,7 @@ pub struct KernelDatapath {
     features: UserFeatures,
     support: Support,
     options: KernelOptions,
-    idle: Mutex<Vec<Channel>>,
+    channels: Channels,
     /// Port ids of the handlers' sockets.
     handlers: Mutex<Vec<u32>>,
 }
@@ -100,6 +102,34 @@ impl Channel {
         let mut socket = Socket::open()?;
         socket.set_rcvbuf_force(limits::REQUEST_RCVBUF_BYTES)?;
         Ok(Self { socket, buf: MsgBuf::new() })
+    }
+}
+
+/// Sockets for requests that nobody uses just now; clones are the same.
+#[derive(Clone, Debug, Default)]
+struct Channels(Arc<Mutex<Vec<Channel>>>);
+
+impl Channels {
+    fn with(self, channel: Channel) -> Self {
+        self.give_back(channel);
+        self
+    }
+
+    fn take(&self) -> Result<Channel, Error> {
+        let idle = self.idle().pop();
+        idle.map_or_else(Channel::open, Ok)
+    }
+
+    fn give_back(&self, mut channel: Channel) {
+        channel.buf.clear();
+        let mut idle = self.idle();
+        if idle.len() < limits::IDLE_SOCKETS_MAX {
+            idle.push(channel);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,7 +172,7 @@ impl KernelDatapath {
             families,
             support,
             options,
-            idle: Mutex::new(vec![channel]),
+            channels: Channels::default().with(channel),
             handlers: Mutex::new(Vec::new()),
         })
     }
@@ -154,8 +184,7 @@ impl KernelDatapath {
         doing: impl Into<Cow<'static, str>>,
         f: impl FnOnce(&mut Channel) -> Result<T, Error>,
     ) -> Result<T, DpError> {
-        let idle = self.idle().pop();
-        let mut channel = match idle.map_or_else(Channel::open, Ok) {
+        let mut channel = match self.channels.take() {
             Ok(channel) => channel,
             Err(e) => return Err(translate(op, doing.into(), e)),
         };
@@ -164,30 +193,13 @@ impl KernelDatapath {
             let error = translate(op, doing.into(), e);
             self.explain(&mut channel.socket, error)
         });
-        channel.buf.clear();
-        let mut idle = self.idle();
-        if idle.len() < limits::IDLE_SOCKETS_MAX {
-            idle.push(channel);
-        }
+        self.channels.give_back(channel);
         result
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Finds out which of two things `ENODEV` and `ENOENT` meant, by asking for the datapath.
-    fn explain(&self, socket: &mut Socket, mut error: DpError) -> DpError {
-        if matches!(error.errno, libc::ENODEV | libc::ENOENT) {
-            let there = datapath::get(socket, &self.families, DatapathId::Ifindex(self.dp_ifindex));
-            match there.as_ref().map_err(Error::errno) {
-                Ok(dp) if dp.name == self.name => (),
-                Err(Some(libc::ENOENT)) => error.kind = DpErrorKind::FamiliesGone,
-                Ok(_) | Err(Some(libc::ENODEV)) => error.kind = DpErrorKind::DatapathGone,
-                Err(_) => (),
-            }
-        }
-        error
+    fn explain(&self, socket: &mut Socket, error: DpError) -> DpError {
+        explain(socket, &self.families, self.dp_ifindex, &self.name, error)
     }
 
     fn set_pids(&self, pids: &[u32]) -> Result<(), DpError> {
@@ -288,12 +300,8 @@ impl Datapath for KernelDatapath {
         Ok(DpStats { hit, missed, lost, flows, masks })
     }
 
-    fn flow_dump(
-        &self,
-        detail: DumpDetail,
-        each: &mut dyn FnMut(&FlowMsg<'_>),
-    ) -> Result<(), DpError> {
-        self.dump_flows(detail, each)
+    fn flow_dump_start(&self, detail: DumpDetail) -> Result<Box<dyn FlowDump>, DpError> {
+        Ok(Box::new(KernelDump::start(self, detail)?))
     }
 
     fn flow_get(
@@ -441,6 +449,26 @@ fn family_error(doing: Cow<'static, str>, error: FamilyError) -> DpError {
         other => DpError::new(DpErrorKind::FamiliesGone, doing, libc::ENOENT)
             .with_message(Some(other.to_string())),
     }
+}
+
+/// Finds out which of two things `ENODEV` and `ENOENT` meant, by asking for the datapath.
+fn explain(
+    socket: &mut Socket,
+    families: &Families,
+    dp_ifindex: u32,
+    name: &str,
+    mut error: DpError,
+) -> DpError {
+    if matches!(error.errno, libc::ENODEV | libc::ENOENT) {
+        let there = datapath::get(socket, families, DatapathId::Ifindex(dp_ifindex));
+        match there.as_ref().map_err(Error::errno) {
+            Ok(dp) if dp.name == name => (),
+            Err(Some(libc::ENOENT)) => error.kind = DpErrorKind::FamiliesGone,
+            Ok(_) | Err(Some(libc::ENODEV)) => error.kind = DpErrorKind::DatapathGone,
+            Err(_) => (),
+        }
+    }
+    error
 }
 
 /// An error of the socket in this program's words.
