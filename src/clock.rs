@@ -40,6 +40,11 @@ pub fn is_virtual() -> bool {
     CLOCK.is_virtual.load(Ordering::Relaxed)
 }
 
+/// Number of the last request to look at the clock: see [`Follower`].
+pub fn asked() -> u64 {
+    CLOCK.seq.load(Ordering::Acquire)
+}
+
 /// Waits until all who follow the clock have done what its last [`warp`] called for; not for ever if
 /// one of them hangs.
 pub async fn settled() {
@@ -100,7 +105,7 @@ impl Follower {
         Self::with_wake(|| ())
     }
 
-    /// A thread, which `wake` makes look; it calls [`Self::asked`] and [`Self::served`].
+    /// A thread, which `wake` makes look; it calls [`asked`] and [`Self::served`].
     pub fn with_wake(wake: impl Fn() + Send + Sync + 'static) -> Self {
         CLOCK.follow(Box::new(wake))
     }
@@ -121,14 +126,10 @@ impl Follower {
         }
     }
 
-    /// Number of the last request to look at the clock.
-    pub fn asked(&self) -> u64 {
-        CLOCK.seq.load(Ordering::Acquire)
-    }
-
     /// All is done that request number `seq` called for.
     pub fn served(&self, seq: u64) {
-        if self.slot.done.swap(seq, Ordering::Release) != seq {
+        // Threads that share a follower may come here in another order than they were done in.
+        if self.slot.done.fetch_max(seq, Ordering::Release) < seq {
             CLOCK.served.notify_waiters();
         }
     }
@@ -301,7 +302,7 @@ mod tests {
         });
         let thread = std::thread::spawn(move || {
             while heard.recv().is_ok() && done.load(Ordering::Relaxed) < 2 {
-                let seq = follower.asked();
+                let seq = asked();
                 done.fetch_add(1, Ordering::Relaxed);
                 follower.served(seq);
             }

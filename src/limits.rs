@@ -14,6 +14,9 @@ pub const CHANGES_MAX: usize = 65_536;
 /// Shards of the table of installed flows: enough that handlers on many CPUs seldom meet.
 pub const UKEY_SHARDS: usize = 64;
 
+/// Handlers, and revalidators, that can be asked for: more than there are CPUs anywhere.
+pub const THREADS_MAX: usize = 1_024;
+
 /// Deleted flows remembered with their reasons.
 pub const HISTORY_MAX: usize = 1_024;
 

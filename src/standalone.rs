@@ -141,6 +141,7 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct OtherConfig {
     n_handler_threads: Option<Spanned<i64>>,
+    n_revalidator_threads: Option<Spanned<i64>>,
     max_idle: Option<Spanned<i64>>,
     max_revalidator: Option<Spanned<i64>>,
     flow_limit: Option<Spanned<i64>>,
@@ -199,6 +200,12 @@ fn check(file: File) -> Result<Config, Complaint> {
     let other = &file.other_config;
     let settings = SettingsConfig {
         n_handler_threads: number(&other.n_handler_threads, "n-handler-threads", 1, 1024)?,
+        n_revalidator_threads: number(
+            &other.n_revalidator_threads,
+            "n-revalidator-threads",
+            1,
+            1024,
+        )?,
         max_idle_ms: number(&other.max_idle, "max-idle", 100, 86_400_000)?,
         max_revalidator_ms: number(&other.max_revalidator, "max-revalidator", 100, 86_400_000)?,
         flow_limit: number(&other.flow_limit, "flow-limit", 0, 100_000_000)?,

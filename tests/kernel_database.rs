@@ -384,3 +384,46 @@ fn handlers_of_ports_are_as_many_as_wanted() {
     assert_eq!(handlers(), Some(2));
     assert_eq!(ping(&hosts[1], &hosts[0].ipv6(), 10, 20).lost(), 0, "by two");
 }
+
+#[test]
+#[ignore = "needs the lab"]
+fn revalidators_are_as_many_as_wanted_also_while_running() {
+    enter();
+    let hosts: Vec<Host> = (1..=2).map(Host::new).collect();
+    let mut place = Deployment::new();
+    place.start(Whose::Ours);
+    place.must(&["add-br", "br0", "--", "add-port", "br0", "v1", "--", "add-port", "br0", "v2"]);
+    let pid = place.pid();
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+        let names = tasks.flat_map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.filter(|name| name.starts_with("revalidator")).count()
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    for (wanted, are) in [("", cpus / 4 + 1), ("=3", 3), ("=1", 1), ("=2", 2), ("", cpus / 4 + 1)] {
+        if wanted.is_empty() {
+            place.must(&["remove", "Open_vSwitch", ".", "other_config", "n-revalidator-threads"]);
+        } else {
+            let setting = format!("other_config:n-revalidator-threads{wanted}");
+            place.must(&["set", "Open_vSwitch", ".", &setting]);
+        }
+        wait_for("so many threads", SOON, || (threads() == are).then_some(()));
+        let memory = place.ask("memory/show", &[]).expect("counts");
+        let word = format!("revalidators:{are}");
+        assert!(memory.split_whitespace().any(|other| other == word), "{memory}");
+        place.ask("revalidator/wait", &[]).expect("a round");
+        let shown = place.ask("upcall/show", &[]).expect("flows");
+        let keys: Vec<usize> = shown
+            .lines()
+            .filter_map(|line| line.split_once("(keys ")?.1.strip_suffix(')')?.parse().ok())
+            .collect();
+        assert_eq!(keys.len(), are, "{shown}");
+        assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "with {are}");
+        // Somebody else's purge and a change are seen to, whoever does it.
+        place.ask("revalidator/purge", &[]).expect("a purge");
+        place.must(&["set", "Port", "v2", "tag=7"]);
+        assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 3, 20).received, 0, "v2 is in VLAN 7");
+        place.must(&["clear", "Port", "v2", "tag"]);
+        assert_eq!(ping(&hosts[0], &hosts[1].ipv4(), 10, 20).lost(), 0, "with {are}");
+    }
+}

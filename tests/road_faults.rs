@@ -187,12 +187,7 @@ impl World {
 
     /// Whether there was something to apply.
     fn apply(&mut self) -> bool {
-        let (_, changed) = self.switch.udpif.changes.wait(Duration::ZERO);
-        let some = !changed.is_empty();
-        if some {
-            self.revalidator.apply_changes(&changed, self.now_ms);
-        }
-        some
+        self.revalidator.apply_changes(self.now_ms)
     }
 
     fn ukey(&self, n: usize) -> Option<([u8; 16], Vec<u8>, Vec<u8>)> {

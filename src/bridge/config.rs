@@ -71,6 +71,8 @@ pub struct Config {
 pub struct SettingsConfig {
     /// `n-handler-threads`; under per-CPU dispatch the CPUs decide.
     pub n_handler_threads: Option<usize>,
+    /// `n-revalidator-threads`, taken while running too; by default one for four handlers.
+    pub n_revalidator_threads: Option<usize>,
     /// `max-idle`, milliseconds.
     pub max_idle_ms: Option<u64>,
     /// `max-revalidator`, milliseconds.

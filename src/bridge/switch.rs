@@ -5,7 +5,7 @@
 //! sockets exist before, and what comes in the meantime waits in them. Dropping a [`Switch`] stops
 //! its threads and leaves datapath and flows as they are.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +24,9 @@ use crate::limits::RECORDING_BYTES;
 use crate::memory::{self, Memory};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
+use crate::revalidate::RoundStats;
 use crate::revalidate::adopt::{Adopted, adopt_all};
-use crate::revalidate::{Revalidator, RoundStats};
+use crate::revalidate::crew::Crew;
 use crate::snapshot::{Dep, Snapshot};
 use crate::upcall::handler::Handler;
 use crate::upcall::{Settings, Target, Udpif, now_ms};
@@ -35,7 +36,7 @@ use crate::vlog;
 pub struct Switch {
     /// The kernel's side.
     pub datapath: Arc<dyn Datapath>,
-    /// What handlers, revalidator and control thread share.
+    /// What handlers, revalidators and control thread share.
     pub udpif: Arc<Udpif>,
     /// What the revalidator's rounds are like.
     pub rounds: Arc<RoundStats>,
@@ -49,6 +50,9 @@ pub struct Switch {
     /// What the configuration asks for in vain.
     lacking: RefCell<BTreeSet<(Lacking, String)>>,
     waiting: Vec<Box<dyn UpcallPort>>,
+    /// Revalidators that work, or will.
+    revalidators: Cell<usize>,
+    crew: Option<Crew>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -85,6 +89,8 @@ impl Switch {
             config: RefCell::default(),
             lacking: RefCell::default(),
             waiting,
+            revalidators: Cell::new(revalidators(settings, handlers)),
+            crew: None,
             stop: Arc::default(),
             threads: Vec::new(),
         })
@@ -102,9 +108,9 @@ impl Switch {
             let stop = self.stop.clone();
             self.spawn(format!("handler{}", i + 1), move || handler.run(&stop));
         }
-        let revalidator =
-            Revalidator::new(self.udpif.clone(), self.datapath.clone(), self.rounds.clone());
-        self.spawn("revalidator1".to_owned(), move || revalidator.run());
+        let (udpif, datapath) = (self.udpif.clone(), self.datapath.clone());
+        let threads = self.revalidators.get();
+        self.crew = Some(Crew::start(udpif, datapath, self.rounds.clone(), threads));
         Ok(adopted)
     }
 
@@ -144,9 +150,14 @@ impl Switch {
         self.note_state();
     }
 
-    /// Takes other bounds. The number of handlers is given at the start.
+    /// Takes other bounds and another number of revalidators. The number of handlers is given at the
+    /// start.
     pub fn set_bounds(&self, settings: &SettingsConfig) {
         apply_settings(&self.udpif.settings, settings);
+        self.revalidators.set(revalidators(settings, self.handlers));
+        if let Some(crew) = &self.crew {
+            crew.resize(self.revalidators.get());
+        }
         self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
@@ -216,6 +227,11 @@ impl Switch {
         }
     }
 
+    /// How many threads keep flows right.
+    pub fn revalidators(&self) -> usize {
+        self.revalidators.get()
+    }
+
     /// Whether a thread found that the datapath is no more.
     pub fn is_gone(&self) -> bool {
         self.udpif.health.datapath_gone.load(Ordering::Relaxed)
@@ -235,7 +251,7 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.udpif.changes.stop();
+        self.crew = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!(target: "ofproto_dpif_upcall", "a thread ended by a panic");
@@ -256,7 +272,7 @@ pub fn provide_memory(memory: &Memory, current: &Current) {
             let ports: usize = snapshot.bridges().iter().map(|bridge| bridge.ports.len()).sum();
             memory::add(usage, "handlers", switch.handlers as u64);
             memory::add(usage, "ports", ports as u64);
-            memory::add(usage, "revalidators", 1);
+            memory::add(usage, "revalidators", switch.revalidators() as u64);
             let rules = |bridge: &Arc<crate::snapshot::Bridge>| bridge.tables.len() as u64;
             memory::add(usage, "rules", snapshot.bridges().iter().map(rules).sum());
             memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
@@ -281,6 +297,12 @@ pub fn odp_support(support: &crate::datapath::Support, vlan_limit: usize) -> odp
         nd_ext: false,
         packet_type: false,
     }
+}
+
+/// How many revalidators there are: one for four handlers unless another number is asked for, as
+/// with the peer.
+fn revalidators(settings: &SettingsConfig, handlers: usize) -> usize {
+    settings.n_revalidator_threads.unwrap_or(handlers / 4 + 1)
 }
 
 fn apply_settings(settings: &Settings, wanted: &SettingsConfig) {

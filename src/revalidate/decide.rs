@@ -91,6 +91,7 @@ fn matchable(wc: &FlowWildcards) -> FlowWildcards {
 }
 
 /// Whether a flow has been idle for longer than `allowed_ms` (see [`allowed_idle_ms`]).
+#[inline]
 pub fn is_idle(ukey: &Ukey, now_ms: u64, allowed_ms: u64) -> bool {
     now_ms.saturating_sub(ukey.last_use_ms()) > allowed_ms
 }

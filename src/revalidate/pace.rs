@@ -5,7 +5,7 @@
 //! after each piece; a thread that sleeps is never long in anyone's way. What always holds: the
 //! sleeps of one round are bounded, so that flows are revalidated however long a storm lasts.
 //!
-//! One revalidator thread.
+//! Each revalidator thread has its own.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -39,6 +39,7 @@ impl<'a> Pace<'a> {
     }
 
     /// A flow has been looked at.
+    #[inline]
     pub fn step(&mut self) {
         self.steps += 1;
         if self.steps.is_multiple_of(PIECE) {

@@ -1,14 +1,17 @@
+use super::crew::Crew;
 use super::*;
+use crate::datapath::FlowOp;
 use crate::datapath::fake::FakeKernel;
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
 use crate::upcall::Target;
+use crate::upcall::ukey::UkeyState;
 use ovs_netlink::attr::AttrWriter;
 use ovs_netlink::uapi;
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn revalidator() -> (Arc<dyn Datapath>, Arc<Udpif>, Revalidator) {
+fn world() -> (Arc<dyn Datapath>, Arc<Udpif>) {
     let kernel = FakeKernel::new();
     let datapath: Arc<dyn Datapath> = Arc::new(kernel.open("ovs-system", true).unwrap());
     let udpif = Udpif::new(Target {
@@ -17,8 +20,7 @@ fn revalidator() -> (Arc<dyn Datapath>, Arc<Udpif>, Revalidator) {
         support: odp::Support::default(),
         ufids: UfidHasher::new([7; 16]),
     });
-    let revalidator = Revalidator::new(udpif.clone(), datapath.clone(), Arc::default());
-    (datapath, udpif, revalidator)
+    (datapath, udpif)
 }
 
 /// A flow that nobody here would install: packets of a port of no bridge go to the local port.
@@ -46,12 +48,12 @@ fn is_untouched(datapath: &dyn Datapath) -> bool {
 
 #[test]
 fn no_flow_is_touched_before_the_operator_lets_go() {
-    let (datapath, udpif, revalidator) = revalidator();
+    let (datapath, udpif) = world();
     install_foreign(&*datapath);
     udpif.set_restore_wait(true);
     assert_eq!(adopt::adopt_all(&udpif, &*datapath, 0).unwrap(), adopt::Adopted::default());
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| revalidator.run());
+    {
+        let _crew = Crew::start(udpif.clone(), datapath.clone(), Arc::default(), 2);
         let round = udpif.changes.request_round();
         assert!(udpif.changes.await_done(round, LONG), "who waits for a round must not hang");
         udpif.changes.add_everything();
@@ -64,19 +66,17 @@ fn no_flow_is_touched_before_the_operator_lets_go() {
         assert!(udpif.gate.await_open(LONG));
         // It was judged before the first upcall can be read.
         assert!(!is_untouched(&*datapath));
-        udpif.changes.stop();
-        thread.join().unwrap();
-    });
+    }
 }
 
 #[test]
 fn a_purge_is_carried_out_while_paused() {
-    let (datapath, udpif, revalidator) = revalidator();
+    let (datapath, udpif) = world();
     install_foreign(&*datapath);
     adopt::adopt_all(&udpif, &*datapath, 0).unwrap();
     install_foreign_again_as_ours(&udpif, &*datapath);
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| revalidator.run());
+    {
+        let _crew = Crew::start(udpif.clone(), datapath.clone(), Arc::default(), 2);
         udpif.changes.pause();
         assert!(udpif.changes.await_paused(LONG));
         let purge = udpif.changes.request_purge();
@@ -84,9 +84,7 @@ fn a_purge_is_carried_out_while_paused() {
         assert_eq!(datapath.stats().unwrap().flows, 0);
         assert!(udpif.ukeys.is_empty());
         udpif.changes.resume();
-        udpif.changes.stop();
-        thread.join().unwrap();
-    });
+    }
 }
 
 /// Whatever became of it, the kernel has the flow and a ukey stands for it.

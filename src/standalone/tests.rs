@@ -45,6 +45,7 @@ fn reads_a_whole_file() {
         max-idle = 3000
         flow-limit = 50
         n-handler-threads = 2
+        n-revalidator-threads = 3
         "#,
     )
     .unwrap();
@@ -68,6 +69,7 @@ fn reads_a_whole_file() {
     assert_eq!(config.settings.max_idle_ms, Some(3000));
     assert_eq!(config.settings.flow_limit, Some(50));
     assert_eq!(config.settings.n_handler_threads, Some(2));
+    assert_eq!(config.settings.n_revalidator_threads, Some(3));
     // What a recording tells of it is the same.
     assert_eq!(parse(&config.to_toml()).unwrap(), config);
 }

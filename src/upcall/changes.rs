@@ -9,15 +9,21 @@
 //! [`Changes::since`] tells a handler, once its flows are in the kernel, what changed under it, and
 //! [`Changes::recheck`] takes the flows it has doubts about.
 //!
+//! Revalidator threads ask here for [`Work`] and tell when they are done with it
+//! (`handout.rs` keeps the accounts): what changed goes to whoever asks first, rounds are
+//! begun when they are due.
+//!
 //! Whoever steers the revalidator by hand does it here too: a round or a purge is asked for and gives a
 //! [`Ticket`]; [`Changes::pause`] keeps it from looking at anything until [`Changes::resume`].
 //! Waiting for a ticket blocks: on a thread of its own, or by looking now and then.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::handout::Handout;
+use crate::clock;
 use crate::coverage::counter;
 use crate::limits::{CHANGES_LOG, CHANGES_MAX};
 use crate::odp::ufid::Ufid;
@@ -61,29 +67,34 @@ struct Inner {
     /// Number of the last change that the log cannot tell by tags.
     everything_seq: u64,
     kicked: bool,
+    /// When the next round begins; at once before the first.
+    due: Option<Instant>,
     stop: bool,
-    /// Somebody holds the revalidator up; and it has taken notice.
+    /// Somebody holds the revalidator up.
     paused: bool,
-    is_paused: bool,
-    rounds: Requests,
-    purges: Requests,
-    /// The piece of work that ended gave rise to another, which is in hand.
-    is_aftermath: bool,
+    handout: Handout,
+    /// Threads wanted for a share of something large.
+    help: usize,
+    /// How many threads are to work, and which do: those with lower numbers.
+    threads: usize,
+    alive: Vec<bool>,
 }
 
-/// Requests of one kind, numbered: the last one, the last that the revalidator has in hand, and the
-/// last that it is done with.
-#[derive(Default)]
-struct Requests {
-    asked: u64,
-    taken: u64,
-    done: u64,
-}
+impl Inner {
+    /// Whether there are changes that somebody may take now.
+    fn has_work(&self) -> bool {
+        if self.paused { self.changed.flush } else { !self.changed.is_empty() }
+    }
 
-impl Requests {
-    fn ask(&mut self) -> u64 {
-        self.asked += 1;
-        self.asked
+    /// Takes what changed; while paused a purge only.
+    fn take(&mut self) -> Batch {
+        let changed = if self.paused {
+            self.changed.flush = false;
+            Changed { flush: true, ..Changed::default() }
+        } else {
+            std::mem::take(&mut self.changed)
+        };
+        Batch { number: self.handout.take_batch(changed.flush), changed }
     }
 }
 
@@ -99,22 +110,31 @@ pub enum Ticket {
 impl Ticket {
     fn is_done(self, inner: &Inner) -> bool {
         match self {
-            Self::Round(n) => inner.rounds.done >= n,
-            Self::Purge(n) => inner.purges.done >= n,
+            Self::Round(n) => inner.handout.is_round_done(n),
+            Self::Purge(n) => inner.handout.is_purge_done(n),
         }
     }
 }
 
-/// Why a wait ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wake {
-    /// Something changed.
-    Changed,
-    /// Someone wants a round now.
-    Kicked,
-    /// The time was up.
-    Timeout,
-    /// The daemon stops.
+/// Changes that one thread has taken, to be given back with [`Changes::batch_done`].
+#[derive(Debug)]
+pub struct Batch {
+    /// What changed.
+    pub changed: Changed,
+    /// Stands for it.
+    pub number: u64,
+}
+
+/// What a revalidator thread is to do.
+#[derive(Debug)]
+pub enum Work {
+    /// Look at the flows that these touch.
+    Changes(Batch),
+    /// Make a round, and tell [`Changes::round_done`].
+    Round,
+    /// Take a share of what another thread is at.
+    Help,
+    /// End.
     Stop,
 }
 
@@ -123,9 +143,11 @@ pub enum Wake {
 pub struct Changes {
     inner: Mutex<Inner>,
     wake: Condvar,
-    /// Notified when a request is done or the revalidator has paused.
+    /// Notified when somebody is done with something.
     progress: Condvar,
     seq: AtomicU64,
+    /// Whether there are changes that nobody has taken, for those who look often.
+    is_pending: AtomicBool,
 }
 
 impl Changes {
@@ -170,14 +192,21 @@ impl Changes {
         for (counter, _) in counters.iter().zip(causes).filter(|(_, is_cause)| *is_cause) {
             counter.add(1);
         }
+        self.note_pending(inner, was_empty);
+    }
+
+    /// Tells a thread that has nothing to do that there are changes, if there were none before.
+    fn note_pending(&self, inner: &Inner, was_empty: bool) {
         if was_empty && !inner.changed.is_empty() {
-            self.wake.notify_all();
+            self.is_pending.store(true, Ordering::Relaxed);
+            self.wake.notify_one();
         }
     }
 
     /// Asks for every flow to be translated again.
     pub fn add_everything(&self) {
         let mut inner = self.lock();
+        let was_empty = inner.changed.is_empty();
         let seq = self.seq() + 1;
         inner.log.clear();
         inner.everything_seq = seq;
@@ -185,7 +214,7 @@ impl Changes {
         inner.changed.tags.clear();
         self.seq.store(seq, Ordering::Release);
         REV_RECONFIGURE.add(1);
-        self.wake.notify_all();
+        self.note_pending(&inner, was_empty);
     }
 
     /// Appends to `tags` what changed after number `seq`; false when that is not known tag by tag,
@@ -209,22 +238,24 @@ impl Changes {
             inner.changed.flows.clear();
             inner.changed.everything = true;
         }
-        if was_empty && !inner.changed.is_empty() {
-            self.wake.notify_all();
-        }
+        self.note_pending(&inner, was_empty);
     }
 
     /// Asks for every flow to be deleted; packets that still come are decided anew.
     pub fn flush(&self) {
-        let mut inner = self.lock();
+        self.flush_locked(&mut self.lock());
+    }
+
+    fn flush_locked(&self, inner: &mut Inner) {
         inner.changed.flush = true;
-        self.wake.notify_all();
+        // Even if there were other changes: while paused nobody was told of those.
+        self.note_pending(inner, true);
     }
 
     /// Asks for a round without waiting for the time.
     pub fn kick(&self) {
         self.lock().kicked = true;
-        self.wake.notify_all();
+        self.wake.notify_one();
     }
 
     /// Asks for a round that begins from now on: `revalidator/wait` waits until it is done and what
@@ -232,17 +263,16 @@ impl Changes {
     pub fn request_round(&self) -> Ticket {
         let mut inner = self.lock();
         inner.kicked = true;
-        self.wake.notify_all();
-        Ticket::Round(inner.rounds.ask())
+        self.wake.notify_one();
+        Ticket::Round(inner.handout.ask_round())
     }
 
     /// Asks for every flow to be deleted, as [`Self::flush`], for `revalidator/purge`. Done even
     /// while the revalidator is paused.
     pub fn request_purge(&self) -> Ticket {
         let mut inner = self.lock();
-        inner.changed.flush = true;
-        self.wake.notify_all();
-        Ticket::Purge(inner.purges.ask())
+        self.flush_locked(&mut inner);
+        Ticket::Purge(inner.handout.ask_purge())
     }
 
     /// Whether what was asked for has been done.
@@ -264,14 +294,13 @@ impl Changes {
 
     /// Waits until a pause has begun; false if `timeout` passed or the daemon stops.
     pub fn await_paused(&self, timeout: Duration) -> bool {
-        self.await_progress(timeout, |inner| inner.is_paused)
+        self.await_progress(timeout, |inner| inner.paused && inner.handout.is_idle())
     }
 
     /// Ends a pause, for `revalidator/resume`.
     pub fn resume(&self) {
         let mut inner = self.lock();
         inner.paused = false;
-        inner.is_paused = false;
         self.wake.notify_all();
     }
 
@@ -290,57 +319,111 @@ impl Changes {
         is_there(&inner)
     }
 
-    /// Waits until something changed, someone kicked, or `timeout` passed; takes what changed. That
-    /// the revalidator waits says that it is done with what it took before.
-    pub fn wait(&self, timeout: Duration) -> (Wake, Changed) {
-        let end = Instant::now() + timeout;
+    /// Has so many threads work; returns those that are to be started. The others end when they are
+    /// done with what they are at.
+    pub fn set_threads(&self, threads: usize) -> Vec<usize> {
         let mut inner = self.lock();
-        self.note_done(&mut inner);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let wake = if inner.stop {
-                Wake::Stop
-            } else if inner.paused {
-                if inner.changed.flush {
-                    inner.changed.flush = false;
-                    inner.purges.taken = inner.purges.asked;
-                    return (Wake::Changed, Changed { flush: true, ..Changed::default() });
-                }
-                inner.is_paused = true;
-                self.progress.notify_all();
-                inner = self.wake.wait(inner).unwrap_or_else(|e| e.into_inner());
-                continue;
-            } else if inner.kicked {
-                Wake::Kicked
-            } else if !inner.changed.is_empty() {
-                Wake::Changed
-            } else if left.is_zero() {
-                Wake::Timeout
-            } else {
-                inner = match self.wake.wait_timeout(inner, left) {
-                    Ok((inner, _)) => inner,
-                    Err(e) => e.into_inner().0,
-                };
-                continue;
-            };
-            inner.kicked = false;
-            inner.purges.taken = inner.purges.asked;
-            inner.rounds.taken = inner.rounds.asked;
-            return (wake, std::mem::take(&mut inner.changed));
+        inner.threads = threads;
+        let all = inner.alive.len().max(threads);
+        inner.alive.resize(all, false);
+        let missing = (0..threads).filter(|id| !inner.alive[*id]).collect();
+        inner.alive[..threads].fill(true);
+        self.wake.notify_all();
+        missing
+    }
+
+    /// These could not be started: there are only those with lower numbers.
+    pub fn not_started(&self, threads: &[usize]) {
+        let mut inner = self.lock();
+        for id in threads {
+            inner.alive[*id] = false;
+            inner.threads = inner.threads.min(*id);
         }
     }
 
-    /// A purge in hand is done. Rounds in hand are when nothing came of them that is still to be looked
-    /// at, or that has been looked at once: something may change all the time.
-    fn note_done(&self, inner: &mut Inner) {
-        inner.purges.done = inner.purges.taken;
-        if inner.changed.is_empty() || inner.is_aftermath {
-            inner.rounds.done = inner.rounds.taken;
-            inner.is_aftermath = false;
-        } else {
-            inner.is_aftermath = inner.rounds.taken != inner.rounds.done;
+    /// How many threads are to work.
+    pub fn threads(&self) -> usize {
+        self.lock().threads
+    }
+
+    /// Waits for something to do for thread `id`: one after the other ends when it is told to.
+    pub fn next(&self, id: usize) -> Work {
+        let mut inner = self.lock();
+        loop {
+            if inner.stop || id >= inner.threads {
+                if let Some(alive) = inner.alive.get_mut(id) {
+                    *alive = false;
+                }
+                return Work::Stop;
+            }
+            if inner.has_work() {
+                self.is_pending.store(false, Ordering::Relaxed);
+                return Work::Changes(inner.take());
+            }
+            if inner.help > 0 {
+                inner.help -= 1;
+                return Work::Help;
+            }
+            if inner.paused || inner.handout.is_round_running() {
+                inner = self.wake.wait(inner).unwrap_or_else(|e| e.into_inner());
+                continue;
+            }
+            let left = inner
+                .due
+                .map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+            if inner.kicked || left.is_zero() {
+                inner.kicked = false;
+                inner.handout.begin_round(clock::asked());
+                return Work::Round;
+            }
+            inner = match self.wake.wait_timeout(inner, left) {
+                Ok((inner, _)) => inner,
+                Err(e) => e.into_inner().0,
+            };
         }
+    }
+
+    /// Whether [`Self::take`] would probably give something.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.is_pending.load(Ordering::Relaxed)
+    }
+
+    /// Takes what changed, without waiting; `None` if nothing did, or somebody else has it.
+    pub fn take(&self) -> Option<Batch> {
+        let mut inner = self.lock();
+        self.is_pending.store(false, Ordering::Relaxed);
+        inner.has_work().then(|| inner.take())
+    }
+
+    /// A batch has been dealt with. Returns what the clock called for that is done: see
+    /// [`clock::asked`].
+    pub fn batch_done(&self, number: u64) -> u64 {
+        let mut inner = self.lock();
+        inner.handout.end_batch(number);
         self.progress.notify_all();
+        inner.handout.clock_done()
+    }
+
+    /// The round has been made; the next one begins after `pause`. Returns as [`Self::batch_done`].
+    pub fn round_done(&self, pause: Duration) -> u64 {
+        let mut inner = self.lock();
+        inner.due = Some(Instant::now() + pause);
+        let has_changes = !inner.changed.is_empty();
+        inner.handout.end_round(has_changes);
+        self.progress.notify_all();
+        // Somebody has to keep the time, whatever becomes of this thread.
+        self.wake.notify_one();
+        inner.handout.clock_done()
+    }
+
+    /// Asks threads that have nothing to do to take part in something, as many as there are.
+    pub fn call_helpers(&self) {
+        let mut inner = self.lock();
+        inner.help = inner.threads.saturating_sub(1);
+        for _ in 0..inner.help {
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -349,24 +432,37 @@ mod tests {
     use super::*;
     use crate::snapshot::BridgeId;
 
-    #[test]
-    fn a_wait_takes_what_changed_once() {
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn dep(n: u32) -> Dep {
+        Dep::Bridge(BridgeId(n))
+    }
+
+    /// With one thread, and a round just made.
+    fn quiet() -> Changes {
         let changes = Changes::default();
-        let dep = Dep::Bridge(BridgeId(3));
-        changes.add([dep]);
-        let (wake, changed) = changes.wait(Duration::from_secs(60));
-        assert_eq!(wake, Wake::Changed);
-        assert!(changed.touches([1, dep.tag()]));
-        assert!(!changed.touches([Dep::Bridge(BridgeId(4)).tag()]));
-        let (wake, changed) = changes.wait(Duration::ZERO);
-        assert_eq!((wake, changed.is_empty()), (Wake::Timeout, true));
+        assert_eq!(changes.set_threads(1), [0]);
+        assert!(matches!(changes.next(0), Work::Round));
+        changes.round_done(LONG);
+        changes
+    }
+
+    #[test]
+    fn what_changed_is_taken_once() {
+        let changes = quiet();
+        changes.add([dep(3)]);
+        assert!(changes.is_pending());
+        let Work::Changes(batch) = changes.next(0) else { panic!("a change was noted") };
+        assert!(batch.changed.touches([1, dep(3).tag()]));
+        assert!(!batch.changed.touches([dep(4).tag()]));
+        assert!(!changes.is_pending() && changes.take().is_none());
     }
 
     #[test]
     fn too_many_changes_become_everything() {
         let changes = Changes::default();
-        changes.add((0..=CHANGES_MAX as u32).map(|n| Dep::Bridge(BridgeId(n))));
-        let (_, changed) = changes.wait(Duration::ZERO);
+        changes.add((0..=CHANGES_MAX as u32).map(dep));
+        let changed = changes.take().unwrap().changed;
         assert!(changed.everything && changed.tags.is_empty());
         assert!(changed.touches([]));
     }
@@ -374,7 +470,6 @@ mod tests {
     #[test]
     fn the_log_tells_what_changed_under_a_handler() {
         let changes = Changes::default();
-        let dep = |n| Dep::Bridge(BridgeId(n));
         changes.add([dep(1)]);
         let seq = changes.seq();
         changes.add([dep(2), dep(3)]);
@@ -391,60 +486,94 @@ mod tests {
     }
 
     #[test]
-    fn a_round_is_done_when_its_aftermath_is() {
-        let changes = Changes::default();
-        let zero = Duration::ZERO;
+    fn changes_go_before_a_round_and_to_whoever_is_free_during_one() {
+        let changes = quiet();
+        assert_eq!(changes.set_threads(2), [1]);
         let ticket = changes.request_round();
-        assert!(!changes.is_done(ticket));
-        assert_eq!(changes.wait(zero).0, Wake::Kicked);
-        // The round learned an address.
-        changes.add([Dep::Bridge(BridgeId(1))]);
-        assert_eq!(changes.wait(zero).0, Wake::Changed);
-        assert!(!changes.is_done(ticket));
-        // Another change comes, which nobody waits for.
-        changes.add([Dep::Bridge(BridgeId(2))]);
-        assert_eq!(changes.wait(zero).0, Wake::Changed);
-        assert!(changes.await_done(ticket, zero));
+        changes.add([dep(1)]);
+        let Work::Changes(first) = changes.next(0) else { panic!("changes go first") };
+        assert!(matches!(changes.next(1), Work::Round));
+        changes.batch_done(first.number);
+        // The round learns an address; the other thread has it looked at before the round ends.
+        changes.add([dep(2)]);
+        let Work::Changes(second) = changes.next(0) else { panic!("thread 0 is free") };
+        changes.round_done(LONG);
+        assert!(!changes.is_done(ticket), "what the round brought to light is in hand");
+        changes.batch_done(second.number);
+        assert!(changes.await_done(ticket, Duration::ZERO));
     }
 
     #[test]
-    fn a_kick_and_a_change_are_taken_together() {
-        let changes = Changes::default();
-        changes.add([Dep::Bridge(BridgeId(1))]);
-        changes.kick();
-        let (wake, changed) = changes.wait(Duration::ZERO);
-        assert_eq!((wake, changed.is_empty()), (Wake::Kicked, false));
-        assert_eq!(changes.wait(Duration::ZERO).0, Wake::Timeout);
-    }
-
-    #[test]
-    fn a_paused_revalidator_purges_and_does_nothing_else() {
-        let changes = Changes::default();
-        changes.pause();
+    fn one_round_at_a_time_and_none_before_it_is_due() {
+        let changes = quiet();
+        changes.set_threads(2);
         std::thread::scope(|scope| {
-            let revalidator = scope.spawn(|| {
-                let first = changes.wait(Duration::ZERO);
-                assert_eq!(first.0, Wake::Changed);
-                assert!(first.1.flush && !first.1.everything, "{first:?}");
-                changes.wait(Duration::from_secs(60))
-            });
-            assert!(changes.await_paused(Duration::from_secs(60)));
-            changes.add_everything();
-            let round = changes.request_round();
-            let purge = changes.request_purge();
-            assert!(changes.await_done(purge, Duration::from_secs(60)));
-            assert!(!changes.is_done(round));
-            changes.resume();
-            let (wake, changed) = revalidator.join().unwrap();
-            assert!(wake == Wake::Kicked && changed.everything && !changed.flush, "{changed:?}");
+            let waits = scope.spawn(|| changes.next(1));
+            changes.kick();
+            assert!(matches!(waits.join().unwrap(), Work::Round));
+            changes.kick();
+            let other = scope.spawn(|| changes.next(0));
+            changes.add([dep(1)]);
+            let Work::Changes(batch) = other.join().unwrap() else { panic!("a second round") };
+            changes.batch_done(batch.number);
         });
     }
 
     #[test]
+    fn threads_come_and_go() {
+        let changes = quiet();
+        assert_eq!(changes.set_threads(3), [1, 2]);
+        std::thread::scope(|scope| {
+            let surplus = scope.spawn(|| changes.next(2));
+            let stays = scope.spawn(|| changes.next(1));
+            assert_eq!(changes.set_threads(2), [] as [usize; 0]);
+            assert!(matches!(surplus.join().unwrap(), Work::Stop));
+            // Number 2 has ended, and is started again.
+            assert_eq!(changes.set_threads(3), [2]);
+            changes.add([dep(1)]);
+            assert!(matches!(stays.join().unwrap(), Work::Changes(_)));
+        });
+    }
+
+    #[test]
+    fn a_paused_revalidator_purges_and_does_nothing_else() {
+        let changes = quiet();
+        changes.pause();
+        assert!(changes.await_paused(LONG));
+        std::thread::scope(|scope| {
+            let revalidator = scope.spawn(|| {
+                let Work::Changes(purge) = changes.next(0) else { panic!("a purge was asked for") };
+                assert!(purge.changed.flush && !purge.changed.everything, "{purge:?}");
+                changes.batch_done(purge.number);
+                changes.next(0)
+            });
+            changes.add_everything();
+            let round = changes.request_round();
+            let purge = changes.request_purge();
+            assert!(changes.await_done(purge, LONG));
+            assert!(!changes.is_done(round));
+            changes.resume();
+            let Work::Changes(batch) = revalidator.join().unwrap() else { panic!("it went on") };
+            assert!(batch.changed.everything && !batch.changed.flush, "{batch:?}");
+        });
+    }
+
+    #[test]
+    fn a_pause_begins_when_nobody_has_anything_in_hand() {
+        let changes = quiet();
+        changes.add([dep(1)]);
+        let batch = changes.take().unwrap();
+        changes.pause();
+        assert!(!changes.await_paused(Duration::ZERO));
+        changes.batch_done(batch.number);
+        assert!(changes.await_paused(Duration::ZERO));
+    }
+
+    #[test]
     fn stop_outlasts_a_wait() {
-        let changes = Changes::default();
+        let changes = quiet();
         changes.stop();
-        assert_eq!(changes.wait(Duration::from_secs(60)).0, Wake::Stop);
-        assert_eq!(changes.wait(Duration::from_secs(60)).0, Wake::Stop);
+        assert!(matches!(changes.next(0), Work::Stop));
+        assert!(matches!(changes.next(0), Work::Stop));
     }
 }

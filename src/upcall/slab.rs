@@ -78,12 +78,14 @@ impl<T> Slab<T> {
     }
 
     /// The value at `index`.
+    #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
         let (c, slot) = place(index);
         self.chunks.get(c)?.as_ref()?.slots.get(slot)?.as_ref()
     }
 
     /// The value at `index`, to change.
+    #[inline]
     pub fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         let (c, slot) = place(index);
         self.chunks.get_mut(c)?.as_mut()?.slots.get_mut(slot)?.as_mut()
@@ -116,12 +118,25 @@ impl<T> Slab<T> {
         self.chunks.iter().flatten().flat_map(|chunk| chunk.slots.iter().flatten())
     }
 
+    /// The values from `first` on, to change, and where they are.
+    pub fn iter_mut_from(&mut self, first: u32) -> impl Iterator<Item = (u32, &mut T)> {
+        let (c, slot) = place(first);
+        let chunks = self.chunks.iter_mut().enumerate().skip(c);
+        chunks.flat_map(move |(i, chunk)| {
+            let slots = chunk.iter_mut().flat_map(|chunk| chunk.slots.iter_mut().enumerate());
+            let slots = slots.skip(if i == c { slot } else { 0 });
+            slots
+                .filter_map(move |(slot, value)| Some(((i * CHUNK + slot) as u32, value.as_mut()?)))
+        })
+    }
+
     /// All values, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.chunks.iter_mut().flatten().flat_map(|chunk| chunk.slots.iter_mut().flatten())
     }
 }
 
+#[inline]
 fn place(index: u32) -> (usize, usize) {
     (index as usize / CHUNK, index as usize % CHUNK)
 }
@@ -162,6 +177,12 @@ mod tests {
                 }
                 assert_eq!(slab.len(), model.len());
                 assert_eq!(slab.iter().count(), model.len());
+                let from: Vec<_> = slab.iter_mut_from(n as u32).map(|(place, n)| (place, *n)).collect();
+                assert!(from.is_sorted());
+                let mut wanted: Vec<_> = model.clone().into_iter().collect();
+                wanted.retain(|(place, _)| *place >= n as u32);
+                wanted.sort();
+                assert_eq!(from, wanted);
                 for (place, n) in &model {
                     assert_eq!(slab.get(*place), Some(n));
                 }

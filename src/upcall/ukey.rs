@@ -8,7 +8,7 @@
 //! question needs: on what it rests (tags), what its traffic feeds (learned addresses, counters of
 //! rules and patches), and which packet made it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashTable;
@@ -30,8 +30,21 @@ pub enum UkeyState {
     Visible,
     /// The kernel has the flow.
     Operational,
+    /// A revalidator changes it, or asks the kernel for it; nobody else touches it meanwhile.
+    InHand,
     /// Its deletion is on its way.
     Evicting,
+}
+
+/// What is to become of a ukey that was in hand when somebody else wanted something of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Nothing more.
+    Rest,
+    /// What it rests on has changed: it is to be looked at again.
+    Look,
+    /// It is to go.
+    Delete(DeleteReason),
 }
 
 /// Why a flow was deleted.
@@ -141,8 +154,12 @@ pub struct Ukey {
     pub stats: UkeyStats,
     /// When it was made, monotonic milliseconds.
     pub created_ms: u64,
-    /// Round of the revalidator that last saw it in the kernel.
+    /// What is to become of it once it is in nobody's hand any more.
+    pub then: Then,
+    /// Round of the revalidator that last saw it in the kernel; 0 for none.
     pub seen_round: u32,
+    /// The number of the last [`UkeyMap::next_phase`] when it was made.
+    pub made_in: u32,
     /// The bridge that decided it.
     pub bridge: Option<BridgeId>,
     /// What its traffic means.
@@ -191,7 +208,9 @@ impl Ukey {
             state: UkeyState::Visible,
             stats: UkeyStats::default(),
             created_ms: new.now_ms,
+            then: Then::Rest,
             seen_round: 0,
+            made_in: 0,
             bridge: new.bridge,
             feeds: new.effects.iter().map(Feed::of).collect(),
             drop: new.drop,
@@ -245,6 +264,7 @@ impl Ukey {
     }
 
     /// When it last mattered: its last packet, or its making.
+    #[inline]
     pub fn last_use_ms(&self) -> u64 {
         self.stats.used_ms.max(self.created_ms)
     }
@@ -298,13 +318,14 @@ struct Shard {
 /// The ukeys whose UFIDs fall into one shard, while its lock is held.
 pub struct ShardGuard<'a> {
     shard: MutexGuard<'a, Shard>,
-    count: &'a AtomicUsize,
+    map: &'a UkeyMap,
 }
 
 /// See the module's page.
 pub struct UkeyMap {
     shards: Vec<Mutex<Shard>>,
     count: AtomicUsize,
+    phase: AtomicU32,
 }
 
 impl Default for UkeyMap {
@@ -312,6 +333,7 @@ impl Default for UkeyMap {
         Self {
             shards: (0..UKEY_SHARDS).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
+            phase: AtomicU32::new(0),
         }
     }
 }
@@ -334,8 +356,14 @@ impl UkeyMap {
     }
 
     /// Locks the shard of `ufid`.
+    #[inline]
     pub fn shard(&self, ufid: &Ufid) -> ShardGuard<'_> {
         self.lock(usize::from(ufid.0[0]) % self.shards.len())
+    }
+
+    /// Locks shard number `i`, of [`UKEY_SHARDS`].
+    pub fn shard_number(&self, i: usize) -> ShardGuard<'_> {
+        self.lock(i % self.shards.len())
     }
 
     /// Locks one shard after the other.
@@ -343,10 +371,20 @@ impl UkeyMap {
         (0..self.shards.len()).map(|i| self.lock(i))
     }
 
+    #[inline]
     fn lock(&self, i: usize) -> ShardGuard<'_> {
         // Every method leaves a shard whole, so a panic elsewhere does not spoil it.
         let shard = self.shards[i].lock().unwrap_or_else(|e| e.into_inner());
-        ShardGuard { shard, count: &self.count }
+        ShardGuard { shard, map: self }
+    }
+
+    /// A round of the revalidator begins or ends; the number by which it goes meanwhile. It is odd
+    /// while a round is being made, so never 0.
+    ///
+    /// What the round's dump says of a flow that was made meanwhile ([`Ukey::made_in`]) may be said of
+    /// another one of the same name, which was deleted.
+    pub fn next_phase(&self) -> u32 {
+        self.phase.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
     }
 
     /// Bytes held for ukeys: slots and what they have on the heap.
@@ -361,6 +399,17 @@ impl UkeyMap {
 }
 
 impl ShardGuard<'_> {
+    /// Number of ukeys in the shard.
+    pub fn len(&self) -> usize {
+        self.shard.slab.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
     fn find(&self, ufid: &Ufid) -> Option<u32> {
         let Shard { by_ufid, slab } = &*self.shard;
         by_ufid
@@ -369,11 +418,13 @@ impl ShardGuard<'_> {
     }
 
     /// The ukey of that name.
+    #[inline]
     pub fn get(&self, ufid: &Ufid) -> Option<&Ukey> {
         self.shard.slab.get(self.find(ufid)?)
     }
 
     /// The ukey of that name, to change.
+    #[inline]
     pub fn get_mut(&mut self, ufid: &Ufid) -> Option<&mut Ukey> {
         let place = self.find(ufid)?;
         self.shard.slab.get_mut(place)
@@ -385,11 +436,16 @@ impl ShardGuard<'_> {
             return false;
         }
         let Shard { by_ufid, slab } = &mut *self.shard;
-        let place = slab.insert_with(|| Ukey::new(new));
+        let made_in = self.map.phase.load(Ordering::Acquire);
+        let place = slab.insert_with(|| {
+            let mut ukey = Ukey::new(new);
+            ukey.made_in = made_in;
+            ukey
+        });
         by_ufid.insert_unique(hash(&new.ufid), place, |place| {
             slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
         });
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.map.count.fetch_add(1, Ordering::Relaxed);
         true
     }
 
@@ -410,13 +466,19 @@ impl ShardGuard<'_> {
                 slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
             });
         }
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.map.count.fetch_sub(1, Ordering::Relaxed);
         slab.remove(place)
     }
 
     /// The shard's ukeys.
     pub fn iter(&self) -> impl Iterator<Item = &Ukey> {
         self.shard.slab.iter()
+    }
+
+    /// The shard's ukeys from a place on, to change, and their places. Who lets go of the shard in
+    /// between goes on after the last place, and misses none that was there all the while.
+    pub fn iter_mut_from(&mut self, first: u32) -> impl Iterator<Item = (u32, &mut Ukey)> {
+        self.shard.slab.iter_mut_from(first)
     }
 
     /// The shard's ukeys, to change.

@@ -200,10 +200,7 @@ impl Road {
     /// Lets the revalidator finish, and checks.
     fn rest(&mut self) {
         for _ in 0..20 {
-            let (_, changed) = self.switch.udpif.changes.wait(Duration::ZERO);
-            if !changed.is_empty() {
-                self.revalidator.apply_changes(&changed, self.now_ms);
-            }
+            self.revalidator.apply_changes(self.now_ms);
             self.revalidator.make_round(self.now_ms).unwrap();
             if self.agrees().is_ok() {
                 return;

@@ -57,6 +57,7 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
         return Ok(json!({
             "name": full_name(&*switch.datapath), "flows": current, "max": max, "limit": limit,
             "dump_duration_ms": load(&rounds.dump_ms), "handlers": switch.handlers,
+            "revalidators": switch.revalidators(),
             "megaflows": udpif.settings.megaflows.load(Ordering::Relaxed),
             "upcalls": load(&counters.upcalls), "bad": load(&counters.bad),
             "dropped": load(&counters.dropped), "overruns": load(&counters.overruns),
@@ -70,15 +71,22 @@ fn upcall_show(switch: &Switch, call: Call) -> Answer {
         })
         .into());
     }
-    Ok(format!(
+    let mut text = format!(
         "{}:\n  flows         : (current {current}) (avg {}) (max {max}) (limit {limit})\n  \
-         dump duration : {}ms\n  ufid enabled : {}\n\n  1: (keys {current})\n",
+         dump duration : {}ms\n  ufid enabled : {}\n\n",
         full_name(&*switch.datapath),
         load(&rounds.flows),
         load(&rounds.dump_ms),
         udpif.settings.ufid.load(Ordering::Relaxed),
-    )
-    .into())
+    );
+    // Flows belong to no revalidator. They are dealt out here as the peer deals them out.
+    let threads = switch.revalidators().max(1);
+    let shards: Vec<usize> = udpif.ukeys.shards().map(|shard| shard.len()).collect();
+    for id in 0..threads {
+        let keys: usize = shards.iter().skip(id).step_by(threads).sum();
+        let _ = writeln!(text, "  {}: (keys {keys})", id + 1);
+    }
+    Ok(text.into())
 }
 
 fn upcall_ports(backer: &Backer, call: &Call) -> Answer {

@@ -17,6 +17,7 @@ impl Config {
         let settings = &self.settings;
         let mut other = Table::default();
         other.number("n-handler-threads", settings.n_handler_threads);
+        other.number("n-revalidator-threads", settings.n_revalidator_threads);
         other.number("max-idle", settings.max_idle_ms);
         other.number("max-revalidator", settings.max_revalidator_ms);
         other.number("flow-limit", settings.flow_limit);

@@ -2,6 +2,7 @@
 //! no number counts as not there.
 
 use crate::bridge::config::SettingsConfig;
+use crate::limits::THREADS_MAX;
 use crate::ovsdb::replica::Row;
 
 /// Least `stats-update-interval`, which is also the default, in milliseconds.
@@ -30,7 +31,8 @@ pub fn settings(root: &Row, restored: bool) -> SettingsConfig {
     let stats_ms = int(root, "other_config", "stats-update-interval");
     let stats_ms = stats_ms.and_then(|ms| u64::try_from(ms).ok());
     SettingsConfig {
-        n_handler_threads: threads("n-handler-threads").map(|n| n.min(1024)),
+        n_handler_threads: threads("n-handler-threads").map(|n| n.min(THREADS_MAX)),
+        n_revalidator_threads: threads("n-revalidator-threads").map(|n| n.min(THREADS_MAX)),
         max_idle_ms: unsigned(root, "max-idle").map(u64::from),
         max_revalidator_ms: unsigned(root, "max-revalidator").map(u64::from),
         flow_limit: unsigned(root, "flow-limit").and_then(|n| n.try_into().ok()),
@@ -43,10 +45,10 @@ pub fn settings(root: &Row, restored: bool) -> SettingsConfig {
 }
 
 /// Keys of the daemon's `other_config` that have no effect, of those that are there: they concern DPDK, the
-/// user-space datapath, hardware offload or OpenFlow, or a revalidator of another build (ours is one thread, and
-/// looks at what changed only).
+/// user-space datapath, hardware offload or OpenFlow, or a revalidator of another build (ours looks at what changed
+/// only).
 pub fn ignored_settings(root: &Row) -> Vec<&str> {
-    const IGNORED: [&str; 18] = [
+    const IGNORED: [&str; 17] = [
         "bundle-idle-timeout",
         "emc-insert-inv-prob",
         "explicit-sampled-drops",
@@ -54,7 +56,6 @@ pub fn ignored_settings(root: &Row) -> Vec<&str> {
         "hw-offload-priority",
         "min-revalidate-pps",
         "n-offload-threads",
-        "n-revalidator-threads",
         "offload-rebalance",
         "offloaded-stats-delay",
         "per-port-memory",

@@ -179,6 +179,7 @@ fn settings_are_read_as_leniently_as_the_peer_reads_them() {
             ("max-revalidator", "x"),
             ("vlan-limit", "-3"),
             ("n-handler-threads", "2"),
+            ("n-revalidator-threads", "99999"),
             ("enable-statistics", "True"),
             ("stats-update-interval", "10"),
             ("flow-restore-wait", "True"),
@@ -191,6 +192,7 @@ fn settings_are_read_as_leniently_as_the_peer_reads_them() {
     assert_eq!((settings.flow_limit, settings.max_revalidator_ms), (None, None));
     assert_eq!(settings.vlan_limit, Some(0));
     assert_eq!(settings.n_handler_threads, Some(2));
+    assert_eq!(settings.n_revalidator_threads, Some(crate::limits::THREADS_MAX));
     assert_eq!(settings.stats_update_interval_ms, Some(5000));
     assert!(settings.flow_restore_wait);
     db.restored = true;
@@ -203,7 +205,7 @@ fn what_does_not_concern_us_is_said_once_and_left() {
         other_config: vec![
             ("dpdk-init", "true"),
             ("hw-offload", "true"),
-            ("n-revalidator-threads", "4"),
+            ("n-offload-threads", "4"),
             ("pmd-cpu-mask", "3"),
         ],
         ..Db::default()
@@ -215,7 +217,7 @@ fn what_does_not_concern_us_is_said_once_and_left() {
     let desired = db.desire();
     assert!(says(&desired, "datapath system: columns without effect here: ct_zones"));
     assert!(says(&desired, "DPDK not supported in this copy of Open vSwitch."));
-    let keys = "other_config without effect here: dpdk-init, hw-offload, n-revalidator-threads, \
+    let keys = "other_config without effect here: dpdk-init, hw-offload, n-offload-threads, \
                 pmd-cpu-mask";
     assert!(says(&desired, keys));
     assert!(says(&desired, "bridge br0: columns without effect here: mirrors, stp_enable"));
