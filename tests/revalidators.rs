@@ -103,7 +103,7 @@ impl Site {
                 (flow.key.unwrap(), flow.mask.unwrap(), flow.actions.unwrap());
             let support = &udpif.target.support;
             let verdict =
-                retranslate(key, mask, actions, &snapshot, support, now_ms(), &mut scratch);
+                retranslate(key, Some(mask), actions, &snapshot, support, now_ms(), &mut scratch);
             if verdict != Verdict::Keep {
                 wrong = Some(format!("{:02x?}: {verdict:?}", flow.ufid));
             }

@@ -354,7 +354,10 @@ fn foreign_flows_and_deleted_flows_are_noticed() {
     world.expect("b", 1);
     let switch = world.switch();
     let ukey = |shard: rovs::upcall::ukey::ShardGuard<'_>| {
-        shard.iter().next().map(|ukey| (ukey.ufid, ukey.key().to_vec(), ukey.mask().to_vec()))
+        shard
+            .iter()
+            .next()
+            .map(|ukey| (ukey.ufid, ukey.key().to_vec(), ukey.mask().unwrap_or_default().to_vec()))
     };
     let (ufid, key, mask) = switch.udpif.ukeys.shards().find_map(ukey).unwrap();
     let (ufid, key, mask) = (&ufid.0, &key, &mask);

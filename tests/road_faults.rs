@@ -197,8 +197,9 @@ impl World {
             .ukeys
             .shards()
             .flat_map(|shard| {
-                let copy =
-                    |u: &rovs::upcall::ukey::Ukey| (u.ufid.0, u.key().to_vec(), u.mask().to_vec());
+                let copy = |u: &rovs::upcall::ukey::Ukey| {
+                    (u.ufid.0, u.key().to_vec(), u.mask().unwrap_or_default().to_vec())
+                };
                 shard.iter().map(copy).collect::<Vec<_>>()
             })
             .collect();
@@ -299,8 +300,15 @@ impl World {
             .flow_dump(DumpDetail::Full, &mut |flow| {
                 let (key, mask, actions) =
                     (flow.key.unwrap(), flow.mask.unwrap(), flow.actions.unwrap());
-                let verdict =
-                    retranslate(key, mask, actions, &snapshot, support, self.now_ms, &mut scratch);
+                let verdict = retranslate(
+                    key,
+                    Some(mask),
+                    actions,
+                    &snapshot,
+                    support,
+                    self.now_ms,
+                    &mut scratch,
+                );
                 if verdict != Verdict::Keep {
                     problem = Some(format!(
                         "{:02x?}: translation says {verdict:?}\nkey {key:02x?}\nmask {mask:02x?}\n\

@@ -183,7 +183,7 @@ impl State {
             udpif.ukeys.shard(ufid).insert(&NewUkey {
                 ufid: *ufid,
                 key: &[],
-                mask: &[],
+                mask: None,
                 actions: &[],
                 bridge: None,
                 deps: &[],

@@ -42,7 +42,7 @@ pub struct Adopted {
 pub struct Found {
     ufid: Option<Ufid>,
     key: Vec<u8>,
-    mask: Vec<u8>,
+    mask: Option<Vec<u8>>,
     actions: Vec<u8>,
     stats: UkeyStats,
 }
@@ -54,7 +54,7 @@ impl Found {
         Some(Self {
             ufid: flow.ufid.map(Ufid),
             key: flow.key?.to_vec(),
-            mask: flow.mask.unwrap_or_default().to_vec(),
+            mask: flow.mask.map(<[u8]>::to_vec),
             actions: flow.actions.unwrap_or_default().to_vec(),
             stats: UkeyStats {
                 packets: counts.packets,
@@ -139,7 +139,7 @@ pub fn adopt(udpif: &Udpif, datapath: &dyn Datapath, found: &[Found], now_ms: u6
     for flow in found {
         let verdict = retranslate(
             &flow.key,
-            &flow.mask,
+            flow.mask.as_deref(),
             &flow.actions,
             &snapshot,
             &udpif.target.support,
@@ -227,7 +227,7 @@ fn insert(
     shard.insert(&NewUkey {
         ufid,
         key,
-        mask,
+        mask: Some(mask),
         actions: scratch.out.actions.as_bytes(),
         bridge: scratch.out.bridge,
         deps: &scratch.out.deps,

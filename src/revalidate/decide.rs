@@ -36,10 +36,10 @@ pub struct Scratch {
     pub out: XlateOut,
 }
 
-/// Translates a flow, given by its encoded key, mask and actions, once more.
+/// Translates a flow, given by its encoded key, mask (none for an exact match) and actions, once more.
 pub fn retranslate(
     key: &[u8],
-    mask: &[u8],
+    mask: Option<&[u8]>,
     actions: &[u8],
     snapshot: &Snapshot,
     support: &odp::Support,
@@ -50,7 +50,7 @@ pub fn retranslate(
     // A key that a dump gave back lacks what its mask leaves open.
     let readable = OdpKey(key).to_flow(vlans, &mut scratch.flow).is_ok()
         && matches!(
-            mask_to_wildcards(mask, &scratch.flow, vlans, &mut scratch.wc),
+            mask_to_wildcards(mask.unwrap_or_default(), &scratch.flow, vlans, &mut scratch.wc),
             Ok(Fitness::Perfect | Fitness::TooMuch | Fitness::TooLittle)
         );
     if !readable {
@@ -72,7 +72,7 @@ pub fn retranslate(
 /// [`retranslate`], with the story in `scratch.out.trace`.
 pub fn retranslate_traced(
     key: &[u8],
-    mask: &[u8],
+    mask: Option<&[u8]>,
     actions: &[u8],
     snapshot: &Snapshot,
     support: &odp::Support,

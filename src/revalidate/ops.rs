@@ -26,7 +26,7 @@ const DELETION: usize = 8;
 pub(super) struct Todo {
     ufid: Ufid,
     key: Vec<u8>,
-    mask: Vec<u8>,
+    mask: Option<Vec<u8>>,
     actions: Option<Vec<u8>>,
     reason: DeleteReason,
 }
@@ -38,7 +38,7 @@ impl Todo {
         Self {
             ufid: ukey.ufid,
             key: ukey.key().to_vec(),
-            mask: ukey.mask().to_vec(),
+            mask: ukey.mask().map(<[u8]>::to_vec),
             actions: Some(actions.to_vec()),
             reason: DeleteReason::Changed,
         }
@@ -47,7 +47,7 @@ impl Todo {
     /// Takes a ukey in hand to delete its flow.
     pub fn delete(ukey: &mut Ukey, reason: DeleteReason) -> Self {
         ukey.state = UkeyState::Evicting;
-        Self { ufid: ukey.ufid, key: ukey.key().to_vec(), mask: Vec::new(), actions: None, reason }
+        Self { ufid: ukey.ufid, key: ukey.key().to_vec(), mask: None, actions: None, reason }
     }
 
     fn op(&self) -> FlowOp<'_> {
@@ -55,7 +55,7 @@ impl Todo {
             Some(actions) => FlowOp::Modify {
                 ufid: Some(&self.ufid.0),
                 key: &self.key,
-                mask: Some(&*self.mask).filter(|mask| !mask.is_empty()),
+                mask: self.mask.as_deref(),
                 actions,
             },
             None => FlowOp::Del { ufid: Some(&self.ufid.0), key: &self.key },

@@ -100,7 +100,7 @@ fn install_foreign_again_as_ours(udpif: &Udpif, datapath: &dyn Datapath) {
         shard.insert(&crate::upcall::ukey::NewUkey {
             ufid,
             key: &found[0],
-            mask: &[],
+            mask: None,
             actions: &[],
             bridge: None,
             deps: &[],

@@ -44,7 +44,7 @@ impl History {
         let deletion = Deletion {
             ufid: ukey.ufid,
             key: ukey.key().into(),
-            mask: ukey.mask().into(),
+            mask: ukey.mask().unwrap_or_default().into(),
             actions: ukey.actions().into(),
             reason,
             at_ms,

@@ -182,7 +182,7 @@ pub struct NewUkey<'a> {
     /// Key attributes as put.
     pub key: &'a [u8],
     /// Mask attributes as put; none for an exact match.
-    pub mask: &'a [u8],
+    pub mask: Option<&'a [u8]>,
     /// Action attributes as put.
     pub actions: &'a [u8],
     /// The bridge that decided it.
@@ -203,6 +203,7 @@ impl Ukey {
     /// A ukey whose put is on its way.
     #[inline]
     pub fn new(new: &NewUkey<'_>) -> Self {
+        let mask = new.mask.unwrap_or_default();
         Self {
             ufid: new.ufid,
             state: UkeyState::Visible,
@@ -217,8 +218,8 @@ impl Ukey {
             adopted: new.adopted,
             tags: tags_of(new.deps),
             key_len: new.key.len() as u16,
-            mask_len: new.mask.len() as u16,
-            bytes: joined([new.key, new.mask, new.actions]),
+            mask_len: mask.len() as u16,
+            bytes: joined([new.key, mask, new.actions]),
         }
     }
 
@@ -243,8 +244,9 @@ impl Ukey {
     }
 
     /// Mask attributes as put; none for an exact match.
-    pub fn mask(&self) -> &[u8] {
-        &self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len)]
+    pub fn mask(&self) -> Option<&[u8]> {
+        let mask = &self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len)];
+        Some(mask).filter(|mask| !mask.is_empty())
     }
 
     /// Action attributes as put.
@@ -498,7 +500,7 @@ mod tests {
         NewUkey {
             ufid: Ufid(ufid),
             key: &[1; 60],
-            mask: &[2; 60],
+            mask: Some(&[2; 60]),
             actions: &[3; 8],
             bridge: None,
             deps: &[],
@@ -514,13 +516,14 @@ mod tests {
         let mut ukey = Ukey::new(&new(1));
         assert_eq!(
             (ukey.key(), ukey.mask(), ukey.actions()),
-            (&[1; 60][..], &[2; 60][..], &[3; 8][..])
+            (&[1; 60][..], Some(&[2; 60][..]), &[3; 8][..])
         );
         ukey.set_actions(&[4; 300]);
         assert_eq!(
             (ukey.key(), ukey.mask(), ukey.actions()),
-            (&[1; 60][..], &[2; 60][..], &[4; 300][..])
+            (&[1; 60][..], Some(&[2; 60][..]), &[4; 300][..])
         );
+        assert_eq!(Ukey::new(&NewUkey { mask: None, ..new(1) }).mask(), None);
     }
 
     #[test]

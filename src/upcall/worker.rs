@@ -315,7 +315,7 @@ impl Worker {
         let new = NewUkey {
             ufid,
             key,
-            mask,
+            mask: Some(mask).filter(|mask| !mask.is_empty()),
             actions: self.out.actions.as_bytes(),
             bridge: self.out.bridge,
             deps: &self.out.deps,

@@ -222,8 +222,15 @@ impl Road {
         let mut dump = |flow: &ovs_netlink::flow::FlowMsg<'_>| {
             let (key, mask) = (flow.key.unwrap(), flow.mask.unwrap());
             let actions = flow.actions.unwrap();
-            let verdict =
-                retranslate(key, mask, actions, &snapshot, support, self.now_ms, &mut scratch);
+            let verdict = retranslate(
+                key,
+                Some(mask),
+                actions,
+                &snapshot,
+                support,
+                self.now_ms,
+                &mut scratch,
+            );
             let ufid = rovs::odp::ufid::Ufid(flow.ufid.unwrap());
             let state = udpif.ukeys.shard(&ufid).get(&ufid).map(|ukey| ukey.state);
             if verdict != Verdict::Keep || state != Some(UkeyState::Operational) {

@@ -86,7 +86,8 @@ fn flow_why(job: &Backer, call: &Call) -> Answer {
     let mut scratch = Scratch::default();
     for shard in job.udpif.ukeys.shards() {
         for ukey in shard.iter() {
-            let flow = FlowText::of(ukey.key(), ukey.mask(), ukey.actions(), &names);
+            let flow =
+                FlowText::of(ukey.key(), ukey.mask().unwrap_or_default(), ukey.actions(), &names);
             let name = ukey.ufid.to_string();
             let hit = name == asked
                 || name.trim_start_matches("ufid:") == asked
@@ -224,7 +225,8 @@ fn flow_top(job: &Backer, call: &Call) -> Answer {
     let flows = flows.iter().filter_map(|(bytes, packets, ufid)| {
         let shard = job.udpif.ukeys.shard(ufid);
         let ukey = shard.get(ufid)?;
-        let text = FlowText::of(ukey.key(), ukey.mask(), ukey.actions(), &names);
+        let text =
+            FlowText::of(ukey.key(), ukey.mask().unwrap_or_default(), ukey.actions(), &names);
         Some(json!({"ufid": ufid.to_string(), "flow": text.key, "actions": text.actions,
                     "packets": packets, "bytes": bytes}))
     });
