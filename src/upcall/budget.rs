@@ -76,8 +76,8 @@ impl Budget {
         }
         self.owed += turn.worked;
         // One pause in two may be too short, and what it lacks is owed: however many have little to
-        // ask, they have no more than half of the CPU together.
-        self.has_given_way = turn.is_light && !self.has_given_way;
+        // ask, they have no more than half of the CPU together. Not if one pause cannot make up for it.
+        self.has_given_way = turn.is_light && !self.has_given_way && self.owed <= LONGEST / 2;
         let pause = if self.has_given_way { MOMENT } else { self.owed.clamp(SHORTEST, LONGEST) };
         self.owed = self.owed.saturating_sub(pause);
         Some(pause)
@@ -122,20 +122,33 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_more_than_half_of_the_cpu(
-            turns in proptest::collection::vec((0u64..900, proptest::bool::ANY), 1..200),
+            turns in proptest::collection::vec((0u64..=1_000, proptest::bool::ANY), 1..200),
         ) {
             let mut budget = Budget::default();
             budget.pause_after(kept_waiting(1));
-            let (mut worked, mut paused, mut longest) = (Duration::ZERO, Duration::ZERO, WORK);
+            let (mut worked, mut paused) = (Duration::ZERO, Duration::ZERO);
             for (micros, is_light) in turns {
                 let work = Duration::from_micros(micros);
                 let now = Duration::from_secs(1);
                 let turn = Turn { now, took: work, worked: work, is_watched: true, is_light };
                 worked += work;
                 paused += budget.pause_after(turn).unwrap();
-                longest = longest.max(work);
-                assert!(worked <= paused + 3 * longest, "{worked:?} {paused:?}");
+                assert!(worked <= paused + LONGEST / 2, "{worked:?} {paused:?}");
             }
         }
+    }
+
+    #[test]
+    fn long_turns_are_made_up_for() {
+        // Found by the property above when it did not hold.
+        let turns = [548, 863, 573, 695, 811, 799, 875, 849, 713].map(Duration::from_micros);
+        let mut budget = Budget::default();
+        budget.pause_after(kept_waiting(1));
+        let mut paused = Duration::ZERO;
+        for (n, work) in turns.into_iter().enumerate() {
+            let turn = Turn { took: work, worked: work, ..turn(1, n % 2 == 0) };
+            paused += budget.pause_after(turn).unwrap();
+        }
+        assert!(turns.iter().sum::<Duration>() <= paused + LONGEST / 2, "{paused:?}");
     }
 }
