@@ -5,7 +5,7 @@
 //!
 //! Any thread; each call takes the fake kernel's lock once.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use ovs_netlink::{
     attr::Attrs,
@@ -23,9 +23,9 @@ use super::{
     watch::Watcher,
 };
 use crate::datapath::{
-    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, Feature, FlowOp,
-    FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support,
-    UpcallPort, error::Op,
+    CtPolicyId, CtTimeouts, Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail,
+    FamilyIds, Feature, FlowOp, FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents, PortInfo,
+    PortKind, Support, UpcallPort, error::Op,
 };
 
 /// A datapath of a [`FakeKernel`].
@@ -294,6 +294,18 @@ impl Datapath for FakeDatapath {
         self.with(Op::Execute, "execute actions", |state, dp| {
             state.execute(dp, packet, key, actions)
         })
+    }
+
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        self.kernel.lock().ct_policies.list()
+    }
+
+    fn set_ct_policy(&self, id: CtPolicyId, timeouts: &CtTimeouts) -> Result<(), DpError> {
+        self.kernel.lock().ct_policies.set(id, timeouts)
+    }
+
+    fn delete_ct_policy(&self, id: CtPolicyId) -> Result<(), DpError> {
+        self.kernel.lock().ct_policies.delete(id)
     }
 
     fn destroy(&self) -> Result<(), DpError> {
