@@ -419,3 +419,21 @@ fn a_server_that_falls_silent_or_away_is_come_back_to() {
     }
     place.forwards();
 }
+
+#[test]
+fn timeouts_of_conntrack_zones_are_taken_without_complaint() {
+    let mut place = Place::new();
+    let row =
+        "--id=@dp create Datapath datapath_version=0 -- set Open_vSwitch . datapaths:dummy=@dp";
+    for words in [
+        row,
+        "add-zone-tp dummy zone=5 udp_single=7 icmp_first=0",
+        "add-zone-tp dummy zone=65535 tcp_established=2147483647",
+        "del-zone-tp dummy zone=5",
+        "clear Open_vSwitch . datapaths",
+    ] {
+        place.must(words);
+        assert_eq!(place.complaints(), [""; 0], "{words}");
+    }
+    place.forwards();
+}

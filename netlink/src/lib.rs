@@ -8,7 +8,8 @@
 //! Read in this order: [`attr`] (one attribute), [`msg`] (whole messages), [`socket`] (exchanges
 //! with the kernel, with [`ack`], [`error`] and [`ring`]), [`key`] and [`action`] (what is matched
 //! and what is done about it), then one file per family: [`datapath`], [`vport`], [`flow`],
-//! [`packet`], [`meter`], [`ct_limit`]; [`family`] has their ids, [`monitor`] tells of changes, [`ethtool`] of drivers.
+//! [`packet`], [`meter`], [`ct_limit`]; [`family`] has their ids, [`monitor`] tells of changes, [`ethtool`] of drivers;
+//! [`ct_timeout`] speaks to conntrack itself, of the timeout policies that the conntrack action names.
 //! Constants bear the names of the kernel's header, in [`uapi`].
 //!
 //! Two programs show it at work: `examples/dp_show.rs` lists datapaths and ports, and
@@ -36,6 +37,7 @@ pub mod agree;
 pub mod attr;
 pub mod ct;
 pub mod ct_limit;
+pub mod ct_timeout;
 pub mod datapath;
 pub mod error;
 pub mod ethtool;

@@ -5,11 +5,13 @@
 //! and so does most of what is younger than Linux 5.0. The `*_UNSPEC` and `*_MAX` values are there
 //! for tables and tests; they never travel.
 //!
-//! The fixed structures are in `uapi/structs.rs` and re-exported here. Constants and plain data: any
-//! thread.
+//! The fixed structures are in `uapi/structs.rs`, conntrack's timeout policies, which have a header of their
+//! own, in `uapi/ct_timeout.rs`; both are re-exported here. Constants and plain data: any thread.
 
+mod ct_timeout;
 mod structs;
 
+pub use ct_timeout::*;
 pub use structs::*;
 
 // Header of every message of every OVS family.

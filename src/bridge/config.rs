@@ -9,6 +9,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::ct_zones::WantedZones;
 use crate::flow::{EthAddr, FLOW_MAX_VLAN_HEADERS};
 use crate::l2::fdb::FdbConfig;
 use crate::snapshot::{PriorityTags, VlanMode, VlanSet};
@@ -64,6 +65,8 @@ pub struct Config {
     pub bridges: BTreeMap<String, BridgeConfig>,
     /// Settings of the daemon.
     pub settings: SettingsConfig,
+    /// Timeouts of conntrack zones, by the type of datapath that they are wanted of.
+    pub ct_zones: BTreeMap<String, WantedZones>,
 }
 
 /// Settings of the daemon: columns `other_config` of table Open_vSwitch.

@@ -29,8 +29,10 @@ use self::watch::Feed;
 use self::works::{Reconciled, Works, aside};
 use super::commands::Current;
 use super::config::Config;
+use super::ct_zones::CtZones;
 use super::reconcile::{Reconciler, Report};
 use super::switch::Switch;
+use crate::clock;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
 use crate::flow::EthAddr;
@@ -185,6 +187,7 @@ impl Engine {
             self.backing = carried.backing;
             // What comes now is another switch, with nothing learned.
             self.works.reconciler = Reconciler::default();
+            self.works.ct_zones = CtZones::default();
         }
         match &self.backing {
             None => {
@@ -282,6 +285,7 @@ impl Engine {
         self.listen_to_ports(&*datapath);
         self.list_links().await;
         self.works.reconciler.forget_ports();
+        self.works.ct_zones.forget();
         let mut switch = Switch::open(datapath.clone(), &self.works.config.settings, self.ufids)?;
         let Reconciled { snapshot, report, .. } = self.reconciled(&datapath).await?;
         switch.note_config(&self.works.config);
@@ -509,6 +513,11 @@ impl Engine {
         // What was refused may be possible now; what is missing is cheap to try.
         if std::mem::take(&mut self.works.is_stale) {
             self.reconcile_or_note().await;
+        }
+        if self.works.ct_zones.is_due(clock::now_ms())
+            && let Some(datapath) = self.datapath()
+        {
+            aside(&mut self.works, move |works| works.apply_ct_zones(&*datapath)).await;
         }
     }
 

@@ -6,11 +6,13 @@
 //!
 //! Sources: ovs-vswitchd.conf.db(5); where that is silent, the peer's behaviour.
 
+mod ct_zones;
 mod other_config;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use self::ct_zones::ct_zones;
 use self::other_config::{boolean, ignored_settings, int, settings};
 use crate::bridge::config::{
     BOND_INSTEAD, BridgeConfig, Config, FailMode, InterfaceConfig, InterfaceKind, Lacking,
@@ -112,9 +114,10 @@ impl<'a> Reading<'a> {
         }
         for (kind, row) in root.pairs("datapaths") {
             let (Some(kind), Atom::Uuid(row)) = (kind.as_str(), row) else { continue };
-            let row = self.replica.row(Table::Datapath, row);
-            if row.is_some_and(|row| row.pairs("ct_zones").next().is_some()) {
-                self.warn(format!("datapath {kind}: columns without effect here: ct_zones"));
+            let Some(row) = self.replica.row(Table::Datapath, row) else { continue };
+            let zones = ct_zones(self.replica, row);
+            if !zones.is_empty() {
+                self.desired.config.ct_zones.insert(kind.to_owned(), zones);
             }
         }
         let mut bridges: BTreeMap<&str, &Row> = BTreeMap::new();

@@ -6,7 +6,7 @@
 //! [`Chaos`] is shared; each wrapped port belongs to its thread.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,9 +21,9 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece, FamilyIds, FlowDump, FlowOp,
-    FlowResult, OdpPort, PortEvents, PortInfo, PortKind, RecvError, SendError, Support, UpcallPort,
-    error::Op,
+    CtPolicyId, CtTimeouts, Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece,
+    FamilyIds, FlowDump, FlowOp, FlowResult, OdpPort, PortEvents, PortInfo, PortKind, RecvError,
+    SendError, Support, UpcallPort, error::Op,
 };
 
 /// How often each fault happens, in a thousand calls (or messages, or operations).
@@ -49,7 +49,7 @@ pub struct Plan {
     pub no_space: u16,
     /// An operation or message finds device or datapath missing (`ENODEV`), this once.
     pub no_device: u16,
-    /// Adding a port finds the device taken (`EBUSY`).
+    /// Adding a port finds the device taken, removing a timeout policy finds it in use (`EBUSY`).
     pub busy: u16,
     /// A dump is broken off.
     pub dump_broken: u16,
@@ -449,6 +449,23 @@ impl Datapath for ChaosDatapath {
     fn execute(&self, packet: &[u8], key: &[u8], actions: &[u8]) -> Result<(), DpError> {
         self.check("execute actions")?;
         self.inner.execute(packet, key, actions)
+    }
+
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        self.check("list conntrack timeout policies")?;
+        self.inner.ct_policies()
+    }
+
+    fn set_ct_policy(&self, id: CtPolicyId, timeouts: &CtTimeouts) -> Result<(), DpError> {
+        self.check("set conntrack timeout policy")?;
+        self.inner.set_ct_policy(id, timeouts)
+    }
+
+    fn delete_ct_policy(&self, id: CtPolicyId) -> Result<(), DpError> {
+        const DOING: &str = "delete conntrack timeout policy";
+        self.check(DOING)?;
+        self.roll(self.chaos.plan.busy, Op::Datapath, DOING, libc::EBUSY)?;
+        self.inner.delete_ct_policy(id)
     }
 
     fn destroy(&self) -> Result<(), DpError> {

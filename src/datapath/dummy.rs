@@ -14,7 +14,7 @@ pub mod by_hand;
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
@@ -25,8 +25,9 @@ use ovs_netlink::{
 };
 
 use super::{
-    Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece, FamilyIds, FlowDump, FlowOp,
-    FlowResult, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort,
+    CtPolicyId, CtTimeouts, Datapath, DpError, DpErrorKind, DpStats, DumpDetail, DumpPiece,
+    FamilyIds, FlowDump, FlowOp, FlowResult, OdpPort, PortEvents, PortInfo, PortKind, Support,
+    UpcallPort,
     fake::{FakeDatapath, FakeKernel},
 };
 use crate::{
@@ -263,6 +264,18 @@ impl Datapath for DummyDatapath {
 
     fn execute(&self, packet: &[u8], key: &[u8], actions: &[u8]) -> Result<(), DpError> {
         self.fake.execute(packet, key, actions)
+    }
+
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        self.fake.ct_policies()
+    }
+
+    fn set_ct_policy(&self, id: CtPolicyId, timeouts: &CtTimeouts) -> Result<(), DpError> {
+        self.fake.set_ct_policy(id, timeouts)
+    }
+
+    fn delete_ct_policy(&self, id: CtPolicyId) -> Result<(), DpError> {
+        self.fake.delete_ct_policy(id)
     }
 
     fn destroy(&self) -> Result<(), DpError> {

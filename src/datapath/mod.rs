@@ -9,10 +9,11 @@
 //! against the stock kernel module and against the fake one); a flow operation's answer says whether the
 //! kernel did it; nothing here decides what is done with a packet.
 //!
-//! Read [`port`] and [`error`] (the values), [`support`] (what a kernel can do), then this file and
-//! [`dump`].
+//! Read [`port`], [`ct_timeout`] and [`error`] (the values), [`support`] (what a kernel can do), then this file
+//! and [`dump`].
 
 pub mod chaos;
+pub mod ct_timeout;
 pub mod dummy;
 pub mod dump;
 pub mod error;
@@ -24,12 +25,13 @@ pub mod recording;
 pub mod replay;
 pub mod support;
 
-use std::{borrow::Cow, os::fd::BorrowedFd, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, os::fd::BorrowedFd, time::Duration};
 
 use ovs_netlink::{flow::FlowMsg, ring::RecvRing};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    ct_timeout::{CtPolicyId, CtTimeout, CtTimeouts},
     dump::{DumpPiece, FlowDump},
     error::{DpError, DpErrorKind, RecvError, SendError},
     port::{OdpPort, PortInfo, PortKind, PortStats, UpcallStats},
@@ -197,8 +199,39 @@ pub trait Datapath: Send + Sync {
         Err(DpError::new(DpErrorKind::Unsupported, "set cache size", 0))
     }
 
+    /// Timeout policies of conntrack under numbers of ours, whoever made them. All datapaths of a
+    /// network namespace share them, and they outlive the datapaths.
+    ///
+    /// # Errors
+    /// [`DpErrorKind::Unsupported`] where there are none.
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        Err(without_ct_policies("list conntrack timeout policies"))
+    }
+
+    /// Makes a timeout policy, or gives it other timeouts. Those that are not named are what
+    /// connections without a policy have at this moment.
+    ///
+    /// # Errors
+    /// The kernel's; it may then be there in part.
+    fn set_ct_policy(&self, _id: CtPolicyId, _timeouts: &CtTimeouts) -> Result<(), DpError> {
+        Err(without_ct_policies("set conntrack timeout policy"))
+    }
+
+    /// Removes a timeout policy; that there is none is no error.
+    ///
+    /// # Errors
+    /// [`DpErrorKind::Busy`] as long as a flow, a rule or a connection uses it, of kernels that mind
+    /// (Linux 6.1 does, 6.12 does not). What of it is not in use is gone.
+    fn delete_ct_policy(&self, _id: CtPolicyId) -> Result<(), DpError> {
+        Err(without_ct_policies("delete conntrack timeout policy"))
+    }
+
     /// Removes the datapath with its ports and flows.
     fn destroy(&self) -> Result<(), DpError>;
+}
+
+fn without_ct_policies(doing: &'static str) -> DpError {
+    DpError::new(DpErrorKind::Unsupported, doing, libc::EOPNOTSUPP)
 }
 
 /// How much of each flow a dump tells. Counters are always there.

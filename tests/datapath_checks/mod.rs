@@ -16,8 +16,8 @@ use ovs_netlink::{
     uapi,
 };
 use rovs::datapath::{
-    Datapath, DpErrorKind, DumpDetail, FlowOp, FlowResult, FlowTotals, OdpPort, PortEvent,
-    PortKind, RecvError, UpcallPort,
+    CtPolicyId, CtTimeout, CtTimeouts, Datapath, DpErrorKind, DumpDetail, FlowOp, FlowResult,
+    FlowTotals, OdpPort, PortEvent, PortKind, RecvError, UpcallPort,
 };
 
 use rovs::{
@@ -64,6 +64,7 @@ pub const CHECKS: &[Check] = &[
     ("userspace action", userspace_action),
     ("actions change packets", actions_change_packets),
     ("execute", execute),
+    ("timeout policies of conntrack", ct_policies),
     ("a datapath deleted under us", deleted_under_us),
     ("handlers replaced", handlers_replaced),
 ];
@@ -97,6 +98,28 @@ impl Drop for Bench<'_> {
             self.world.remove_device(name);
         }
     }
+}
+
+fn ct_policies(world: &dyn World) {
+    let dp = world.open(true);
+    let before = dp.ct_policies().unwrap();
+    let (one, two) = (CtPolicyId(4_000_000_001), CtPolicyId(4_000_000_002));
+    let timeouts = CtTimeout::ALL.into_iter().zip(1..).collect();
+    dp.set_ct_policy(one, &timeouts).unwrap();
+    dp.set_ct_policy(one, &CtTimeouts::new()).unwrap();
+    dp.set_ct_policy(two, &timeouts).unwrap();
+    let both = before.iter().copied().chain([one, two]).collect();
+    assert_eq!(dp.ct_policies().unwrap(), both);
+    dp.delete_ct_policy(one).unwrap();
+    dp.delete_ct_policy(one).unwrap();
+    // They are not the datapath's.
+    dp.destroy().unwrap();
+    let dp = world.open(true);
+    let left = before.iter().copied().chain([two]).collect();
+    assert_eq!(dp.ct_policies().unwrap(), left);
+    dp.delete_ct_policy(two).unwrap();
+    assert_eq!(dp.ct_policies().unwrap(), before);
+    dp.destroy().unwrap();
 }
 
 fn kind<T: std::fmt::Debug>(result: Result<T, rovs::datapath::DpError>) -> (DpErrorKind, i32) {

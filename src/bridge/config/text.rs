@@ -1,7 +1,8 @@
 //! A configuration as the TOML that standalone mode reads, for recordings.
 //!
 //! What always holds: what the file can say comes back as it was. What it cannot say is left out:
-//! kinds of devices that standalone mode does not have, all but the first interface of a port.
+//! kinds of devices that standalone mode does not have, all but the first interface of a port, timeouts of
+//! conntrack zones.
 
 use std::fmt::Write as _;
 

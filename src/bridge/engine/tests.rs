@@ -9,8 +9,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::bridge::config::from_toml;
-use crate::datapath::PortKind;
+use crate::bridge::ct_zones::WantedZones;
 use crate::datapath::fake::FakeKernel;
+use crate::datapath::{CtPolicyId, CtTimeout, CtTimeouts, PortKind};
 use crate::netdev::{LinkEvents, LinkTable};
 use crate::ofproto::OfPort;
 
@@ -341,4 +342,35 @@ fn others_have_their_turn_while_the_kernel_takes_its_time() {
     // Opening, listing and tuning; then tuning and looking for what is missing.
     assert!(waits[0] >= 3 && waits[1] >= waits[0] + 2, "{waits:?}");
     assert_eq!(engine.link("a").map(|link| link.mtu), Some(1300));
+}
+
+#[test]
+fn zones_have_their_timeouts_as_long_as_there_is_a_datapath() {
+    let kernel = FakeKernel::new();
+    let mut engine = engine(&kernel);
+    let timeouts = |seconds| CtTimeouts::from([(CtTimeout::UdpSingle, seconds)]);
+    let wanted = |toml: &str, seconds| {
+        let zones = WantedZones::from([(5, timeouts(seconds))]);
+        Config { ct_zones: [("system".to_owned(), zones)].into(), ..config(toml) }
+    };
+    engine.apply(wanted("", 1));
+    assert_eq!(kernel.ct_policies(), [].into(), "no bridge, no datapath");
+    engine.apply(wanted("[bridge.br0]\n", 1));
+    assert_eq!(kernel.ct_policies(), [(CtPolicyId(1), timeouts(1))].into());
+    kernel.use_ct_policy(CtPolicyId(1), true);
+    engine.apply(wanted("[bridge.br0]\n", 2));
+    let both = [(CtPolicyId(1), timeouts(1)), (CtPolicyId(2), timeouts(2))].into();
+    assert_eq!(kernel.ct_policies(), both);
+    // Another time that is due: as if 20 seconds were over.
+    kernel.use_ct_policy(CtPolicyId(1), false);
+    engine.works.ct_zones.forget();
+    let _ = engine.tick();
+    let left = [(CtPolicyId(2), timeouts(2))].into();
+    assert_eq!(kernel.ct_policies(), left);
+    kernel.delete_datapath(DATAPATH);
+    let _ = engine.tick();
+    let _ = engine.tick();
+    assert_eq!(kernel.ct_policies(), left, "another datapath, the same policy");
+    engine.apply(config("[bridge.br0]\n"));
+    assert_eq!(kernel.ct_policies(), [].into());
 }

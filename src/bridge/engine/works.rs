@@ -10,11 +10,12 @@ use tokio::task::spawn_blocking;
 
 use super::devices::Tuning;
 use crate::bridge::config::{Config, InterfaceKind};
+use crate::bridge::ct_zones::{CtZones, WantedZones};
 use crate::bridge::reconcile::{Reconciler, Report, interfaces};
 use crate::datapath::{Datapath, DpError, PortEvent};
 use crate::netdev::{HostDevices, LinkChange, LinkEvent, LinkTable};
 use crate::snapshot::{Dep, Snapshot};
-use crate::vlog;
+use crate::{clock, vlog};
 
 /// Devices asked for one by one; for more of them all are listed.
 const LOOKUPS_MAX: usize = 16;
@@ -49,6 +50,7 @@ pub(super) struct Works {
     /// Names of all interfaces that are configured.
     pub names: BTreeSet<String>,
     pub reconciler: Reconciler,
+    pub ct_zones: CtZones,
     pub links: LinkTable,
     pub tuning: Tuning,
     /// Something was noticed that was not looked into yet.
@@ -155,12 +157,20 @@ impl Works {
         }
     }
 
-    /// Makes the datapath's ports those that are wanted.
+    /// Makes the datapath's ports, and conntrack's timeouts, those that are wanted.
     pub fn reconcile(&mut self, datapath: &dyn Datapath) -> Result<Reconciled, DpError> {
         let mut changes = Vec::new();
         let applied = self.reconciler.apply(&self.config, datapath, &self.links, &mut changes);
         let (snapshot, report) = applied?;
+        self.apply_ct_zones(datapath);
         Ok(Reconciled { snapshot, report, changes })
+    }
+
+    /// Makes conntrack's timeouts those that are wanted.
+    pub fn apply_ct_zones(&mut self, datapath: &dyn Datapath) {
+        let none = WantedZones::new();
+        let wanted = self.config.ct_zones.get(datapath.type_name()).unwrap_or(&none);
+        self.ct_zones.apply(wanted, datapath, clock::now_ms());
     }
 
     /// Brings devices to what they shall be; those that the datapath has just made, by these

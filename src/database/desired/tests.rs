@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::bridge::config::BOND_INSTEAD;
+use crate::datapath::{CtTimeout, CtTimeouts};
 use crate::ovsdb::value::{Atom, Datum};
 use crate::snapshot::VlanSet;
 
@@ -211,11 +212,7 @@ fn what_does_not_concern_us_is_said_once_and_left() {
         ..Db::default()
     };
     db.bridge("br0", &[], vec![("stp_enable", true.into()), ("mirrors", refs(&[Uuid([3; 16])]))]);
-    let zones = Datum::map([(5_i64, Uuid([4; 16]))]);
-    let datapath = db.add(Table::Datapath, vec![("ct_zones", zones)]);
-    db.datapaths.push(("system", datapath));
     let desired = db.desire();
-    assert!(says(&desired, "datapath system: columns without effect here: ct_zones"));
     assert!(says(&desired, "DPDK not supported in this copy of Open vSwitch."));
     let keys = "other_config without effect here: dpdk-init, hw-offload, n-offload-threads, \
                 pmd-cpu-mask";
@@ -224,6 +221,33 @@ fn what_does_not_concern_us_is_said_once_and_left() {
     assert!(desired.config.bridges.contains_key("br0"));
     assert!(!desired.enable_statistics);
     assert_eq!(desired.config.lacking, [(Lacking::Stp, "br0".to_owned())].into());
+}
+
+#[test]
+fn timeouts_of_zones_are_found_over_three_tables() {
+    let mut db = Db::default();
+    let timeouts = Datum::map([("udp_single", 7_i64), ("icmp_first", 0), ("tcp_new_one", 3)]);
+    let policy = db.add(Table::CtTimeoutPolicy, vec![("timeouts", timeouts)]);
+    let empty = db.add(Table::CtTimeoutPolicy, vec![]);
+    let zone = |policy: Uuid| vec![("timeout_policy", refs(&[policy]))];
+    let zones = [
+        (5_i64, db.add(Table::CtZone, zone(policy))),
+        (6, db.add(Table::CtZone, zone(empty))),
+        (7, db.add(Table::CtZone, vec![])),
+        // What the schema does not let pass, or is not there any more.
+        (8, Uuid([4; 16])),
+        (65_536, db.add(Table::CtZone, zone(policy))),
+        (-1, db.add(Table::CtZone, zone(policy))),
+    ];
+    let datapath = db.add(Table::Datapath, vec![("ct_zones", Datum::map(zones))]);
+    let without = db.add(Table::Datapath, vec![]);
+    db.datapaths.extend([("system", datapath), ("netdev", without)]);
+    let desired = db.desire();
+    let timeouts = [(CtTimeout::UdpSingle, 7), (CtTimeout::IcmpFirst, 0)].into();
+    let none = CtTimeouts::new;
+    let zones = [(5, timeouts), (6, none()), (7, none())].into();
+    assert_eq!(desired.config.ct_zones, [("system".to_owned(), zones)].into());
+    assert!(desired.complaints.is_empty());
 }
 
 #[test]

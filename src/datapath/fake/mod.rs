@@ -7,6 +7,7 @@
 //!
 //! One lock for all of it; any thread. Tests inject packets at a device and collect what left by it.
 
+mod ct_policies;
 mod device;
 mod dump;
 mod execute;
@@ -27,6 +28,7 @@ use ovs_netlink::{attr::AttrWriter, uapi};
 use zerocopy::FromZeros;
 
 use self::{
+    ct_policies::CtPolicies,
     device::Device,
     dump::DumpHook,
     execute::{Effect, Walk},
@@ -94,6 +96,7 @@ struct State {
     next_ifindex: u32,
     devices: BTreeMap<String, Device>,
     datapaths: BTreeMap<u32, Dp>,
+    ct_policies: CtPolicies,
     /// CPUs of the machine, and the one that packets come in on.
     cpus: usize,
     cpu: usize,
@@ -177,6 +180,7 @@ impl FakeKernel {
             next_ifindex: 2,
             devices: BTreeMap::new(),
             datapaths: BTreeMap::new(),
+            ct_policies: CtPolicies::default(),
             cpus: 1,
             cpu: 0,
             handler_bytes: limits::UPCALL_RCVBUF_BYTES,

@@ -5,7 +5,7 @@
 //!
 //! Any thread; each call takes the fake kernel's lock once.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
 use ovs_netlink::{
     attr::Attrs,
@@ -24,9 +24,9 @@ use super::{
     watch::Watcher,
 };
 use crate::datapath::{
-    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, Feature, FlowDump,
-    FlowOp, FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support,
-    UpcallPort, error::Op,
+    CtPolicyId, CtTimeouts, Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail,
+    FamilyIds, Feature, FlowDump, FlowOp, FlowResult, FlowTotals, MaskStats, OdpPort, PortEvents,
+    PortInfo, PortKind, Support, UpcallPort, error::Op,
 };
 
 /// What is done before and after an operation on a flow.
@@ -304,6 +304,18 @@ impl Datapath for FakeDatapath {
         self.with(Op::Execute, "execute actions", |state, dp| {
             state.execute(dp, packet, key, actions)
         })
+    }
+
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        self.kernel.lock().ct_policies.list()
+    }
+
+    fn set_ct_policy(&self, id: CtPolicyId, timeouts: &CtTimeouts) -> Result<(), DpError> {
+        self.kernel.lock().ct_policies.set(id, timeouts)
+    }
+
+    fn delete_ct_policy(&self, id: CtPolicyId) -> Result<(), DpError> {
+        self.kernel.lock().ct_policies.delete(id)
     }
 
     fn destroy(&self) -> Result<(), DpError> {

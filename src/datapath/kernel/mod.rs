@@ -11,6 +11,7 @@
 mod attach;
 mod cpus;
 pub mod ct_limits;
+mod ct_timeouts;
 mod dump;
 mod flows;
 mod handlers;
@@ -19,6 +20,7 @@ mod probe;
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -33,8 +35,9 @@ use ovs_netlink::{
 
 use self::dump::KernelDump;
 use super::{
-    Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail, FamilyIds, FlowDump, FlowOp,
-    FlowResult, MaskStats, OdpPort, PortEvents, PortInfo, PortKind, Support, UpcallPort, error::Op,
+    CtPolicyId, CtTimeouts, Datapath, Dispatch, DpError, DpErrorKind, DpStats, DumpDetail,
+    FamilyIds, FlowDump, FlowOp, FlowResult, MaskStats, OdpPort, PortEvents, PortInfo, PortKind,
+    Support, UpcallPort, error::Op,
 };
 use crate::coverage::counter;
 use crate::limits;
@@ -332,6 +335,18 @@ impl Datapath for KernelDatapath {
 
     fn set_masks_cache_size(&self, size: u32) -> Result<u32, DpError> {
         self.set_cache_size(size)
+    }
+
+    fn ct_policies(&self) -> Result<BTreeSet<CtPolicyId>, DpError> {
+        ct_timeouts::list()
+    }
+
+    fn set_ct_policy(&self, id: CtPolicyId, timeouts: &CtTimeouts) -> Result<(), DpError> {
+        ct_timeouts::set(id, timeouts)
+    }
+
+    fn delete_ct_policy(&self, id: CtPolicyId) -> Result<(), DpError> {
+        ct_timeouts::delete(id)
     }
 
     fn destroy(&self) -> Result<(), DpError> {
