@@ -97,9 +97,22 @@ pub struct Worker {
     /// The last ones before it, the refusal of which may still come.
     earlier: VecDeque<Put>,
     next_seq: u32,
-    hasher: foldhash::fast::RandomState,
     ports: HashMap<OdpPort, Arc<PortCount>, foldhash::fast::RandomState>,
+    /// The port that was counted for last.
+    counted: Option<(OdpPort, Arc<PortCount>)>,
     changed_tags: Vec<u64>,
+}
+
+/// Which of a batch's keys may be equal. Not a secret hash: keys that are made to have the same are
+/// compared with each other, which are at most those of one batch.
+fn key_hash(key: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = key.as_chunks();
+    let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    let hash = words.iter().fold(0, |hash, word| add(hash, u64::from_ne_bytes(*word)));
+    let hash = rest.iter().fold(hash, |hash, byte| add(hash, u64::from(*byte)));
+    // The ends of a product are the weaker bits.
+    hash ^ hash >> 32
 }
 
 fn count(counter: &AtomicU64) {
@@ -127,8 +140,8 @@ impl Worker {
             puts: Vec::new(),
             earlier: VecDeque::with_capacity(EARLIER_PUTS),
             next_seq: 1,
-            hasher: foldhash::fast::RandomState::default(),
             ports: HashMap::default(),
+            counted: None,
             changed_tags: Vec::new(),
         }
     }
@@ -182,22 +195,26 @@ impl Worker {
             return;
         };
         let port = OdpKey(upcall.key).in_port().map(OdpPort).unwrap_or(OdpPort::NONE);
-        let counts = self.port_counts(port);
-        count(&counts.asked);
+        count(&self.port_counts(port).asked);
         let is_answered = match upcall.cmd {
             UpcallCmd::Miss => self.answer(&upcall),
             UpcallCmd::Action => self.answer_action(&upcall),
         };
         if is_answered {
-            count(&counts.served);
+            count(&self.port_counts(port).served);
         } else {
             count(&self.udpif.counters.bad);
         }
     }
 
-    fn port_counts(&mut self, port: OdpPort) -> Arc<PortCount> {
-        let udpif = &self.udpif;
-        self.ports.entry(port).or_insert_with(|| udpif.ports.port(port)).clone()
+    fn port_counts(&mut self, port: OdpPort) -> &PortCount {
+        let Self { udpif, ports, counted, .. } = self;
+        // Most come in runs of one port.
+        let known = counted.take().filter(|(last, _)| *last == port);
+        let counts = known.map(|(_, counts)| counts);
+        let counts = counts
+            .unwrap_or_else(|| ports.entry(port).or_insert_with(|| udpif.ports.port(port)).clone());
+        &counted.insert((port, counts)).1
     }
 
     /// Notes that an upcall of `port` was dropped for fairness.
@@ -235,7 +252,7 @@ impl Worker {
 
     /// Translates an upcall and appends what answers it; false if its key makes no sense.
     fn answer(&mut self, upcall: &Upcall<'_>) -> bool {
-        let key_hash = std::hash::BuildHasher::hash_one(&self.hasher, upcall.key);
+        let key_hash = key_hash(upcall.key);
         let list = key_hash as usize % LISTS;
         let mut at = self.lists[list];
         while let Some(decided) = at.checked_sub(1).and_then(|at| self.decided.get(at)) {
