@@ -117,9 +117,9 @@ pub const OVSDB_TRANSACTIONS_MAX: usize = 1024;
 /// of rows are merged while they wait.
 pub const OVSDB_EVENTS_MAX: usize = 4096;
 
-/// Changed rows that the control thread puts into its replica one by one, some 1 ms of work; with
+/// Changed rows that the control thread puts into its replica one by one, some 0.1 ms of work; with
 /// more it is handed a whole replica.
-pub const OVSDB_DELTA_ROWS_MAX: usize = 1024;
+pub const OVSDB_DELTA_ROWS_MAX: usize = 64;
 
 /// Bytes of a file with certificates or a key.
 pub const PEM_FILE_MAX: u64 = 1 << 20;

@@ -297,7 +297,7 @@ fn what_counters_taught_is_in_a_recording() {
     let switch = world.switch();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("r.pcap");
-    switch.note_config(&standalone::parse(THREE).unwrap());
+    switch.served().note_config(&standalone::parse(THREE).unwrap().into());
     let snapshot = switch.udpif.snapshot.load_full();
     switch.record(&file, &snapshot).unwrap();
     let fdb = &snapshot.bridges()[0].fdb;

@@ -4,8 +4,8 @@
 //! the [`Outcome`], word for word as the peer says it; a datapath, a port or a module that goes
 //! away is noticed, logged once with cause and remedy, and put back as soon as that is possible;
 //! without bridges there is no datapath; the kernel is asked about what has changed, not about all there
-//! is; and while the kernel is asked, or does what it was told, the control thread serves others: that is a
-//! thread's work, to which `Works` is lent. Control thread;
+//! is; and whatever takes the longer the more ports there are, or is the kernel's to do, is a thread's work,
+//! to which `Works` is lent: the control thread serves others meanwhile, and moves pointers. Control thread;
 //! `watch` has threads of its own that listen.
 
 mod backing;
@@ -15,28 +15,26 @@ mod watch;
 mod works;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use self::backing::{Backing, Carried};
-use self::devices::bridge_mac;
+use self::backing::Backing;
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
-use self::works::{Reconciled, Works, aside};
+use self::works::{Heard, Reconciled, Works};
+pub use self::works::{aside, free};
 use super::commands::Current;
 use super::config::Config;
 use super::ct_zones::CtZones;
-use super::reconcile::{Reconciler, Report};
-use super::switch::Switch;
+use super::reconcile::Reconciler;
+use super::switch::{Served, Switch};
 use crate::clock;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
-use crate::flow::EthAddr;
-use crate::netdev::{HostDevices, KernelDevices, Link, LinkEvent};
+use crate::netdev::{HostDevices, KernelDevices, Link, LinkEvent, LinkTable};
 use crate::odp::ufid::UfidHasher;
 
 counter!(static BRIDGE_RECONFIGURE = "bridge_reconfigure");
@@ -94,8 +92,6 @@ pub struct Engine {
     opener: Opener,
     /// What carries the bridges.
     backing: Option<Backing>,
-    /// Bridges that nothing carries, and why.
-    refused: BTreeMap<String, String>,
     works: Works,
     current: Current,
     host: Arc<dyn HostDevices>,
@@ -104,14 +100,11 @@ pub struct Engine {
     links_heard: Option<Feed<LinkEvent>>,
     ports_heard: Option<Feed<PortEvent>>,
     ufids: UfidHasher,
-    machine_id: String,
-    /// What is missing and why, so that each is logged once.
-    missing: BTreeMap<(String, String), String>,
     /// The CPUs that upcalls were last directed by.
     cpus: (String, usize),
     /// The last failure of the datapath as a whole.
     failure: Option<DpError>,
-    outcome: Outcome,
+    outcome: Arc<Outcome>,
 }
 
 impl Engine {
@@ -127,19 +120,16 @@ impl Engine {
             options,
             opener,
             backing: None,
-            refused: BTreeMap::new(),
-            works: Works::default(),
+            works: Works { machine_id: read("/etc/machine-id"), ..Works::default() },
             current: Rc::new(RefCell::new(None)),
             host: Arc::new(KernelDevices),
             bell: Arc::default(),
             links_heard: None,
             ports_heard: None,
             ufids: UfidHasher::from_text(&read("/proc/sys/kernel/random/boot_id")),
-            machine_id: read("/etc/machine-id"),
-            missing: BTreeMap::new(),
             cpus: cpus(),
             failure: None,
-            outcome: Outcome::default(),
+            outcome: Arc::default(),
         }
     }
 
@@ -154,17 +144,33 @@ impl Engine {
     }
 
     /// What came of the last [`Engine::apply`], [`Engine::refresh`] or [`Engine::tick`].
-    pub fn outcome(&self) -> &Outcome {
+    pub fn outcome(&self) -> &Arc<Outcome> {
         &self.outcome
     }
 
-    /// The device of this name, as it was last seen. Its counters are those of the last
-    /// [`Engine::refresh_stats`].
+    /// Lends `state`, and the devices as they were last seen, to a thread that does `work` with them. The
+    /// counters of a device are those of the last [`Engine::refresh_stats`].
+    pub async fn aside_with_links<S, T>(
+        &mut self,
+        state: &mut S,
+        work: impl FnOnce(&mut S, &LinkTable) -> T + Send + 'static,
+    ) -> T
+    where
+        S: Default + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut lent = (std::mem::take(&mut self.works), std::mem::take(state));
+        let result = aside(&mut lent, |(works, state)| work(state, &works.links)).await;
+        (self.works, *state) = lent;
+        result
+    }
+
+    /// The device of this name, as it was last seen.
     pub fn link(&self, name: &str) -> Option<&Link> {
         self.works.links.by_name(name)
     }
 
-    /// Has the counters of [`Engine::link`] read, all at once.
+    /// Has the counters of all devices read, all at once.
     pub async fn refresh_stats(&mut self) {
         if self.current.borrow().is_some() {
             self.list_links().await;
@@ -172,27 +178,27 @@ impl Engine {
     }
 
     /// Makes `config` true. The datapath is opened and closed as needed.
-    pub async fn apply(&mut self, config: Config) -> &Outcome {
+    pub async fn apply(&mut self, config: impl Into<Arc<Config>>) -> &Outcome {
         BRIDGE_RECONFIGURE.add(1);
-        let carried = Carried::new(config, self.backing.as_ref(), &self.options);
-        for (name, reason) in &carried.refused {
-            if !self.refused.contains_key(name) {
-                tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
-            }
-        }
-        self.refused = carried.refused;
-        self.works.take_config(carried.config);
-        if carried.backing != self.backing {
+        let (config, options) = (config.into(), self.options.clone());
+        let now = self.backing.clone();
+        let backing =
+            aside(&mut self.works, move |works| works.take_config(config, now.as_ref(), &options));
+        let backing = backing.await;
+        if backing != self.backing {
             self.end(true).await;
-            self.backing = carried.backing;
+            self.backing = backing;
             // What comes now is another switch, with nothing learned.
-            self.works.reconciler = Reconciler::default();
-            self.works.ct_zones = CtZones::default();
+            aside(&mut self.works, |works| {
+                works.reconciler = Reconciler::default();
+                works.ct_zones = CtZones::default();
+            })
+            .await;
         }
         match &self.backing {
             None => {
                 self.failure = None;
-                self.missing.clear();
+                self.works.missing.clear();
             }
             Some(_) if self.current.borrow().is_none() => self.open_or_note().await,
             Some(_) if self.wants_other_handlers() => {
@@ -202,18 +208,17 @@ impl Engine {
                 self.open_or_note().await;
             }
             Some(_) => {
-                self.make_devices();
+                self.make_devices().await;
                 self.hear().await;
                 // A device may be younger than the last announcement that was read.
                 self.look_up().await;
                 if let Some(switch) = &*self.current.borrow() {
                     switch.set_bounds(&self.works.config.settings);
-                    switch.note_config(&self.works.config);
                 }
                 self.reconcile_or_note().await;
             }
         }
-        self.conclude();
+        self.conclude().await;
         &self.outcome
     }
 
@@ -224,7 +229,7 @@ impl Engine {
             return None;
         }
         self.reconcile_or_note().await;
-        self.conclude();
+        self.conclude().await;
         Some(&self.outcome)
     }
 
@@ -238,13 +243,18 @@ impl Engine {
     /// What goes by the clock, once a second; `None` if nothing is different.
     pub async fn tick(&mut self) -> Option<&Outcome> {
         self.look().await;
-        self.conclude().then_some(&self.outcome)
+        self.conclude().await.then_some(&*self.outcome)
     }
 
     /// Ends: threads stop, and with `cleanup` the datapath goes with all that is in it.
     pub async fn end(&mut self, cleanup: bool) {
         self.close(cleanup).await;
         self.links_heard = None;
+    }
+
+    /// Has a thread free what there is to free, once the engine has ended.
+    pub fn free(&mut self) {
+        free((std::mem::take(&mut self.works), std::mem::take(&mut self.outcome)));
     }
 
     /// Ends the switch on a thread of its own: threads are waited for, and the kernel takes its time to
@@ -281,14 +291,18 @@ impl Engine {
             self.host = host;
             self.listen_to_links();
         }
-        self.make_devices();
+        self.make_devices().await;
         self.listen_to_ports(&*datapath);
         self.list_links().await;
-        self.works.reconciler.forget_ports();
-        self.works.ct_zones.forget();
-        let mut switch = Switch::open(datapath.clone(), &self.works.config.settings, self.ufids)?;
-        let Reconciled { snapshot, report, .. } = self.reconciled(&datapath).await?;
-        switch.note_config(&self.works.config);
+        let (opened, ufids) = (datapath.clone(), self.ufids);
+        let reconciled = aside(&mut self.works, move |works| {
+            works.reconciler.forget_ports();
+            works.ct_zones.forget();
+            let switch = Switch::open(opened.clone(), &works.config.settings, ufids)?;
+            Ok::<_, DpError>((switch, works.reconcile(&*opened)?))
+        });
+        let (mut switch, Reconciled { snapshot, report, .. }) = reconciled.await?;
+        switch.served().note_config(&self.works.config);
         // Once only: a datapath that comes back is another one, and the file is full of the first.
         if let Some(path) = self.options.record.take() {
             match switch.record(&path, &snapshot) {
@@ -308,7 +322,8 @@ impl Engine {
         *self.current.borrow_mut() = Some(switch);
         // Devices that were made with the datapath are announced later.
         self.look_up().await;
-        self.note_report(report).await;
+        let host = self.host.clone();
+        aside(&mut self.works, move |works| works.take_report(report, &*host)).await;
         if self.failure.take().is_some() {
             tracing::info!(target: "dpif", "datapath {name} is back");
         }
@@ -322,23 +337,22 @@ impl Engine {
     }
 
     async fn reconcile(&mut self) -> Result<(), DpError> {
-        let Some(datapath) = self.datapath() else {
+        let Some(served) = self.served() else {
             return Ok(());
         };
-        let Reconciled { snapshot, report, changes } = self.reconciled(&datapath).await?;
-        if let Some(switch) = &*self.current.borrow() {
-            switch.configure(snapshot, changes);
-        }
-        self.note_report(report).await;
+        let (host, name) = (self.host.clone(), served.datapath.name().to_owned());
+        let reconciled = aside(&mut self.works, move |works| {
+            served.note_config(&works.config);
+            let Reconciled { snapshot, report, changes } = works.reconcile(&*served.datapath)?;
+            served.configure(snapshot, changes);
+            works.take_report(report, &*host);
+            Ok::<_, DpError>(())
+        });
+        reconciled.await?;
         if self.failure.take().is_some() {
-            tracing::info!(target: "dpif", "datapath {} is in order again", datapath.name());
+            tracing::info!(target: "dpif", "datapath {name} is in order again");
         }
         Ok(())
-    }
-
-    async fn reconciled(&mut self, datapath: &Arc<dyn Datapath>) -> Result<Reconciled, DpError> {
-        let datapath = datapath.clone();
-        aside(&mut self.works, move |works| works.reconcile(&*datapath)).await
     }
 
     /// The datapath of the switch, if there is one.
@@ -346,77 +360,32 @@ impl Engine {
         self.current.borrow().as_ref().map(|switch| switch.datapath.clone())
     }
 
-    /// Logs what came and went, and brings devices to what they shall be.
-    async fn note_report(&mut self, report: Report) {
-        for name in &report.purged {
-            tracing::info!(target: "bridge", "removed port {name}, which is in no bridge");
-        }
-        for (bridge, name, ofp) in &report.removed {
-            tracing::info!(
-                target: "bridge", "bridge {bridge}: deleted interface {name} on port {}", ofp.0
-            );
-        }
-        for (bridge, name, ofp) in &report.added {
-            tracing::info!(
-                target: "bridge", "bridge {bridge}: added interface {name} on port {}", ofp.0
-            );
-        }
-        let before = std::mem::take(&mut self.missing);
-        for missing in report.missing {
-            let key = (missing.bridge, missing.interface);
-            if before.get(&key) != Some(&missing.reason) && !missing.reason.is_empty() {
-                tracing::warn!(target: "bridge", "{}", missing.reason);
-            }
-            self.missing.insert(key, missing.reason);
-        }
-        let added: BTreeSet<String> = report.added.into_iter().map(|(_, name, _)| name).collect();
-        let (missing, machine_id) = (self.missing.clone(), self.machine_id.clone());
-        let host = self.host.clone();
-        aside(&mut self.works, move |works| works.tune(&added, &missing, &machine_id, &*host))
-            .await;
+    /// What a thread has to know of the switch, if there is one.
+    fn served(&self) -> Option<Served> {
+        self.current.borrow().as_ref().map(Switch::served)
     }
 
     /// Says what came of it; true if that is not what came of it before.
-    fn conclude(&mut self) -> bool {
-        let current = self.current.borrow();
-        let snapshot = current.as_ref().map(|switch| switch.udpif.snapshot.load_full());
-        let version = current.as_ref().map_or_else(String::new, version_of);
-        let mut bridges = BTreeMap::new();
-        for (name, config) in &self.works.config.bridges {
-            let mac = bridge_mac(name, config, &self.works.links, &self.machine_id);
-            let mut outcome = BridgeOutcome {
-                error: None,
-                datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
-                datapath_version: version.clone(),
-                interfaces: BTreeMap::new(),
-            };
-            let bridge = snapshot.as_ref().and_then(|snapshot| snapshot.bridge_named(name));
-            for port in bridge.iter().flat_map(|bridge| &bridge.ports) {
-                let had = InterfaceOutcome { ofport: port.ofp, odp: port.odp() };
-                outcome.interfaces.insert(port.name.clone(), Ok(had));
-            }
-            bridges.insert(name.clone(), outcome);
-        }
-        for (name, reason) in &self.refused {
-            let outcome = BridgeOutcome { error: Some(reason.clone()), ..BridgeOutcome::default() };
-            bridges.insert(name.clone(), outcome);
-        }
-        for ((bridge, name), reason) in &self.missing {
-            if let Some(bridge) = bridges.get_mut(bridge) {
-                bridge.interfaces.insert(name.clone(), Err(reason.clone()));
-            }
-        }
-        drop(current);
+    async fn conclude(&mut self) -> bool {
+        let (served, before) = (self.served(), std::mem::take(&mut self.outcome));
         let failure = self.failure.as_ref().map(failure_text);
-        let outcome = Outcome { failure, bridges };
-        let is_other = outcome != self.outcome;
+        let outcome = aside(&mut self.works, move |works| {
+            let outcome = works.outcome(served.as_ref(), failure);
+            match outcome == *before {
+                true => (before, false),
+                // The one before it is freed here as well.
+                false => (Arc::new(outcome), true),
+            }
+        });
+        let (outcome, is_other) = outcome.await;
         self.outcome = outcome;
         is_other
     }
 
-    fn make_devices(&self) {
-        if let Some(backing) = &self.backing {
-            backing.make_devices(&self.works.config, self.options.dummy);
+    async fn make_devices(&mut self) {
+        if let Some(backing) = self.backing.clone().filter(Backing::makes_devices) {
+            let mode = self.options.dummy;
+            aside(&mut self.works, move |works| backing.make_devices(&works.config, mode)).await;
         }
     }
 
@@ -455,8 +424,8 @@ impl Engine {
             return;
         }
         let (host, datapath) = (self.host.clone(), self.datapath());
-        aside(&mut self.works, move |works| works.hear(links, &ports, &*host, datapath.as_deref()))
-            .await;
+        let heard = Heard { links, ports };
+        aside(&mut self.works, move |works| works.hear(heard, &*host, datapath.as_deref())).await;
     }
 
     /// Has all devices listed.
@@ -479,12 +448,13 @@ impl Engine {
             self.open_or_note().await;
             return;
         }
-        if let Some(switch) = &*self.current.borrow() {
-            switch.tick();
-        }
-        let Some(datapath) = self.datapath() else { return };
+        let Some(served) = self.served() else { return };
         // A suspicion is looked into; so is a datapath that is simply not used.
-        let stats = aside(&mut (), move |()| datapath.stats()).await;
+        let stats = aside(&mut (), move |()| {
+            served.tick();
+            served.datapath.stats()
+        })
+        .await;
         let gone = stats.err().filter(DpError::is_gone);
         if let (None, Some(switch)) = (&gone, &*self.current.borrow()) {
             switch.not_gone();
@@ -506,8 +476,11 @@ impl Engine {
             self.list_links().await;
         }
         if is_deaf(self.ports_heard.as_ref().map(Feed::has_ended)) {
-            self.works.reconciler.forget_ports();
-            self.works.is_stale = true;
+            aside(&mut self.works, |works| {
+                works.reconciler.forget_ports();
+                works.is_stale = true;
+            })
+            .await;
         }
         self.hear().await;
         // What was refused may be possible now; what is missing is cheap to try.
@@ -572,20 +545,6 @@ impl Engine {
 
 fn failure_text(error: &DpError) -> String {
     format!("{error}; {}", error.remedy())
-}
-
-/// What the peer has in column `datapath_version`: the module in the kernel tree has no version.
-fn version_of(switch: &Switch) -> String {
-    match switch.datapath.type_name() {
-        "system" => std::fs::read_to_string("/sys/module/openvswitch/version")
-            .map_or_else(|_| "<unknown>".to_owned(), |version| version.trim().to_owned()),
-        _ => "<built-in>".to_owned(),
-    }
-}
-
-fn mac_to_id(mac: EthAddr) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }
 
 /// Which CPUs are on, and how many of them this process may use.

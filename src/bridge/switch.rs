@@ -6,16 +6,17 @@
 //! its threads and leaves datapath and flows as they are.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::task::spawn_blocking;
+use arc_swap::ArcSwap;
 
 use super::commands::Current;
 use super::config::{Config, Lacking, SettingsConfig};
+use super::engine::aside;
 use super::{features, recorded};
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
@@ -30,7 +31,6 @@ use crate::revalidate::crew::Crew;
 use crate::snapshot::{Dep, Snapshot};
 use crate::upcall::handler::Handler;
 use crate::upcall::{Settings, Target, Udpif, now_ms};
-use crate::vlog;
 
 /// See the module's page.
 pub struct Switch {
@@ -44,11 +44,8 @@ pub struct Switch {
     pub features_used: RefCell<BTreeMap<&'static str, u32>>,
     /// Handlers that serve, or will.
     pub handlers: usize,
-    tap: Tap,
-    /// Text of the configuration in force, for a recording.
-    config: RefCell<String>,
-    /// What the configuration asks for in vain.
-    lacking: RefCell<BTreeSet<(Lacking, String)>>,
+    /// What a recording is told.
+    noted: Noted,
     waiting: Vec<Box<dyn UpcallPort>>,
     /// Revalidators that work, or will.
     revalidators: Cell<usize>,
@@ -85,9 +82,7 @@ impl Switch {
             rounds: Arc::default(),
             features_used: RefCell::default(),
             handlers,
-            tap,
-            config: RefCell::default(),
-            lacking: RefCell::default(),
+            noted: Noted { tap, config: Arc::default() },
             waiting,
             revalidators: Cell::new(revalidators(settings, handlers)),
             crew: None,
@@ -117,16 +112,7 @@ impl Switch {
     /// Has a thread judge the flows that are there: of hundreds of thousands that takes a while.
     async fn adopt(&self) -> Result<Adopted, DpError> {
         let (udpif, datapath) = (self.udpif.clone(), self.datapath.clone());
-        let work = spawn_blocking(move || {
-            // Its lines are those that the peer's main thread writes.
-            vlog::set_subprogram_name("");
-            adopt_all(&udpif, &*datapath, now_ms())
-        });
-        match work.await {
-            Ok(adopted) => adopted,
-            // It cannot be cancelled: a panic is passed on.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        aside(&mut (), move |()| adopt_all(&udpif, &*datapath, now_ms())).await
     }
 
     fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) {
@@ -140,14 +126,16 @@ impl Switch {
         }
     }
 
+    /// What a thread has to know of it to [`configure`](Served::configure) it.
+    pub fn served(&self) -> Served {
+        let (datapath, udpif) = (self.datapath.clone(), self.udpif.clone());
+        Served { datapath, udpif, noted: self.noted.clone() }
+    }
+
     /// Takes another configuration while serving. `changes` are those that the snapshots do not
     /// show.
     pub fn configure(&self, snapshot: Snapshot, changes: Vec<Dep>) {
-        self.udpif.configure(snapshot);
-        if !changes.is_empty() {
-            self.udpif.changes.add(changes);
-        }
-        self.note_state();
+        self.served().configure(snapshot, changes);
     }
 
     /// Takes other bounds and another number of revalidators. The number of handlers is given at the
@@ -161,16 +149,10 @@ impl Switch {
         self.udpif.set_restore_wait(settings.flow_restore_wait);
     }
 
-    /// Notes the configuration that is in force from now on.
-    pub fn note_config(&self, config: &Config) {
-        *self.config.borrow_mut() = config.to_toml();
-        self.lacking.borrow_mut().clone_from(&config.lacking);
-    }
-
     /// Whom a feature that is not there is asked of in vain, by name.
     pub fn lacks(&self, feature: Lacking) -> Vec<String> {
-        let lacking = self.lacking.borrow();
-        let asked = lacking.iter().filter(|(lacking, _)| *lacking == feature);
+        let config = self.noted.config.load();
+        let asked = config.lacking.iter().filter(|(lacking, _)| *lacking == feature);
         asked.map(|(_, name)| name.clone()).collect()
     }
 
@@ -183,8 +165,8 @@ impl Switch {
         let head = Head::now(&*self.datapath, program, &self.udpif.target.ufids.secret());
         let ports = self.datapath.ports().map_err(std::io::Error::other)?;
         let ports: Vec<RecordedPort> = ports.iter().map(RecordedPort::from).collect();
-        let config = self.described(snapshot);
-        self.tap.start(path, &head, &config, &ports, RECORDING_BYTES)
+        let config = self.noted.described(snapshot, &self.udpif);
+        self.noted.tap.start(path, &head, &config, &ports, RECORDING_BYTES)
     }
 
     /// Ends the recording.
@@ -192,39 +174,13 @@ impl Switch {
     /// # Errors
     /// When none is being made, or the file could not be written.
     pub fn stop_recording(&self) -> Result<Summary, RecordError> {
-        self.tap.stop()
+        self.noted.tap.stop()
     }
 
     /// Tells the recording, if one is made, that something changed that it cannot see: ports,
     /// configuration, addresses that went.
     pub fn note_state(&self) {
-        if !self.tap.is_on() {
-            return;
-        }
-        if let Ok(ports) = self.datapath.ports() {
-            self.tap.ports(ports.iter().map(RecordedPort::from).collect());
-        }
-        self.tap.config(&self.described(&self.udpif.snapshot.load()));
-    }
-
-    fn described(&self, snapshot: &Snapshot) -> String {
-        recorded::describe(&self.config.borrow(), snapshot, &self.udpif, now_ms())
-    }
-
-    /// What goes by the clock: addresses die of age. About once a second.
-    pub fn tick(&self) {
-        let now_ms = now_ms();
-        let mut changes = Vec::new();
-        for bridge in self.udpif.snapshot.load().bridges() {
-            bridge.fdb.expire(now_ms, |key| changes.push(Dep::Fdb(bridge.id, key)));
-        }
-        if !changes.is_empty() {
-            self.udpif.changes.add(changes);
-            self.note_state();
-        }
-        if self.udpif.health.overlap.swap(false, Ordering::Relaxed) {
-            self.udpif.changes.kick();
-        }
+        self.noted.tell_recording(&*self.datapath, &self.udpif);
     }
 
     /// How many threads keep flows right.
@@ -257,9 +213,80 @@ impl Drop for Switch {
                 tracing::error!(target: "ofproto_dpif_upcall", "a thread ended by a panic");
             }
         }
-        if let Err(RecordError::Io(error)) = self.tap.stop() {
+        if let Err(RecordError::Io(error)) = self.noted.tap.stop() {
             tracing::warn!(target: "record", "recording: {error}");
         }
+    }
+}
+
+/// What a thread that reconfigures a [`Switch`] has to know of it. Any thread.
+pub struct Served {
+    /// The kernel's side.
+    pub datapath: Arc<dyn Datapath>,
+    /// What handlers, revalidator and control thread share.
+    pub udpif: Arc<Udpif>,
+    noted: Noted,
+}
+
+impl Served {
+    /// Notes the configuration that is in force from now on.
+    pub fn note_config(&self, config: &Arc<Config>) {
+        self.noted.config.store(config.clone());
+    }
+
+    /// See [`Switch::configure`].
+    pub fn configure(&self, snapshot: Snapshot, changes: Vec<Dep>) {
+        self.udpif.configure(snapshot);
+        if !changes.is_empty() {
+            self.udpif.changes.add(changes);
+        }
+        self.tell_recording();
+    }
+
+    /// Tells the recording, if one is made, that something changed that it cannot see.
+    pub fn tell_recording(&self) {
+        self.noted.tell_recording(&*self.datapath, &self.udpif);
+    }
+
+    /// What goes by the clock: addresses die of age. About once a second.
+    pub fn tick(&self) {
+        let now_ms = now_ms();
+        let mut changes = Vec::new();
+        for bridge in self.udpif.snapshot.load().bridges() {
+            bridge.fdb.expire(now_ms, |key| changes.push(Dep::Fdb(bridge.id, key)));
+        }
+        if !changes.is_empty() {
+            self.udpif.changes.add(changes);
+            self.tell_recording();
+        }
+        if self.udpif.health.overlap.swap(false, Ordering::Relaxed) {
+            self.udpif.changes.kick();
+        }
+    }
+}
+
+/// What a recording is told besides packets. Clones share it.
+#[derive(Clone)]
+struct Noted {
+    tap: Tap,
+    /// The configuration in force.
+    config: Arc<ArcSwap<Config>>,
+}
+
+impl Noted {
+    /// Tells the recording, if one is made, that something changed that it cannot see.
+    pub fn tell_recording(&self, datapath: &dyn Datapath, udpif: &Udpif) {
+        if !self.tap.is_on() {
+            return;
+        }
+        if let Ok(ports) = datapath.ports() {
+            self.tap.ports(ports.iter().map(RecordedPort::from).collect());
+        }
+        self.tap.config(&self.described(&udpif.snapshot.load(), udpif));
+    }
+
+    fn described(&self, snapshot: &Snapshot, udpif: &Udpif) -> String {
+        recorded::describe(&self.config.load().to_toml(), snapshot, udpif, now_ms())
     }
 }
 

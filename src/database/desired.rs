@@ -11,6 +11,7 @@ mod other_config;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use self::ct_zones::ct_zones;
 use self::other_config::{boolean, ignored_settings, int, settings};
@@ -41,7 +42,7 @@ pub struct Circumstances<'a> {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Desired {
     /// As the engine takes it.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// `enable-statistics`.
     pub enable_statistics: bool,
     /// Where the outcome goes.
@@ -76,11 +77,12 @@ pub fn desire(replica: &Replica, around: Circumstances<'_>) -> Desired {
         owners: BTreeMap::new(),
         taken: BTreeSet::new(),
         desired: Desired::default(),
+        config: Config::default(),
     };
     if let Some(root) = replica.root() {
         reading.root(root);
     }
-    reading.desired
+    Desired { config: Arc::new(reading.config), ..reading.desired }
 }
 
 struct Reading<'a> {
@@ -91,6 +93,8 @@ struct Reading<'a> {
     /// Interface rows that are in use.
     taken: BTreeSet<Uuid>,
     desired: Desired,
+    /// That of `desired`.
+    config: Config,
 }
 
 impl<'a> Reading<'a> {
@@ -103,7 +107,7 @@ impl<'a> Reading<'a> {
     }
 
     fn root(&mut self, root: &'a Row) {
-        self.desired.config.settings = settings(root, self.around.restored);
+        self.config.settings = settings(root, self.around.restored);
         self.desired.enable_statistics = boolean(root, "enable-statistics");
         if boolean(root, "dpdk-init") {
             self.error("DPDK not supported in this copy of Open vSwitch.");
@@ -117,7 +121,7 @@ impl<'a> Reading<'a> {
             let Some(row) = self.replica.row(Table::Datapath, row) else { continue };
             let zones = ct_zones(self.replica, row);
             if !zones.is_empty() {
-                self.desired.config.ct_zones.insert(kind.to_owned(), zones);
+                self.config.ct_zones.insert(kind.to_owned(), zones);
             }
         }
         let mut bridges: BTreeMap<&str, &Row> = BTreeMap::new();
@@ -136,7 +140,7 @@ impl<'a> Reading<'a> {
         for (name, row) in bridges {
             let bridge = self.bridge(name, row);
             self.desired.rows.bridges.insert(name.to_owned(), row.uuid());
-            self.desired.config.bridges.insert(name.to_owned(), bridge);
+            self.config.bridges.insert(name.to_owned(), bridge);
         }
     }
 
@@ -269,7 +273,7 @@ impl<'a> Reading<'a> {
 
     fn lack(&mut self, feature: Option<Lacking>, name: &str) {
         let lacking = feature.map(|feature| (feature, name.to_owned()));
-        self.desired.config.lacking.extend(lacking);
+        self.config.lacking.extend(lacking);
     }
 
     /// Monitoring that others rely on must not be missing silently.

@@ -4,7 +4,7 @@
 //! What always holds: what a row was told already is not worked out again until its outcome, its
 //! device or the row itself changes; what the database holds already is not sent
 //! ([`Transaction`]). Rows of a bridge that could not be had are left alone, as the peer leaves
-//! them. Control thread.
+//! them. Control thread, or one that works for it.
 //!
 //! Source: ovs-vswitchd.conf.db(5); where that is silent, what the peer was seen to write.
 
@@ -28,7 +28,7 @@ use crate::ovsdb::value::{Datum, Uuid};
 const INTERNAL: &str = "openvswitch";
 
 /// See the module's page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Status {
     dummy: DummyMode,
     /// What the rows of interfaces were told last, and whether they were of a bond.
@@ -123,13 +123,7 @@ pub struct PatchStats {
 impl Status {
     /// Nothing was told yet.
     pub fn new(dummy: DummyMode) -> Self {
-        Self {
-            dummy,
-            told: BTreeMap::new(),
-            written: BTreeSet::new(),
-            drivers: BTreeMap::new(),
-            ports_told: false,
-        }
+        Self { dummy, ..Self::default() }
     }
 
     /// It is not known any more what the rows hold: after a lost connection, a refused transaction.

@@ -116,6 +116,16 @@ impl Client {
         &self.replica
     }
 
+    /// Hands the replica to whoever reads it on another thread; must be given back before the next event.
+    pub fn lend(&mut self) -> Replica {
+        std::mem::take(&mut self.replica)
+    }
+
+    /// Takes back what [`Client::lend`] gave.
+    pub fn take_back(&mut self, replica: Replica) {
+        self.replica = replica;
+    }
+
     /// Could transactions be sent as of the last event: connected, and the lock (if any) held?
     pub fn is_writable(&self) -> bool {
         self.is_writable

@@ -1,5 +1,5 @@
-//! `fdb/*`: the addresses that bridges have learned, or were told. Control thread, the listing
-//! excepted, which may be long.
+//! `fdb/*`: the addresses that bridges have learned, or were told. Control thread; what goes through all
+//! addresses, of which there may be a million, is done on threads of its own.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Commands, bridge_named, bridges_by_name, error, leading_number, no_such_bridge,
+    Answer, Commands, bridge_named, bridges_by_name, error, leading_number, no_such_bridge, spawn,
 };
-use crate::bridge::switch::Switch;
+use crate::bridge::switch::{Served, Switch};
 use crate::flow::EthAddr;
 use crate::l2::fdb::{BundleId, FdbEntry, FdbKey};
 use crate::ofproto::OfPort;
@@ -20,7 +20,11 @@ use crate::upcall::{Udpif, now_ms};
 pub(super) fn register(commands: &Commands<'_>) {
     commands.of_bridge("fdb/add", "bridge port vlan mac", 4..=4, add);
     commands.of_bridge("fdb/del", "bridge vlan mac", 3..=3, del);
-    commands.any("fdb/flush", "[bridge]", 0..=1, flush);
+    let current = commands.current.clone();
+    commands.registry.register_deferred("fdb/flush", "[bridge]", 0..=1, move |call, reply| {
+        let served = current.borrow().as_ref().map(Switch::served);
+        spawn(move || reply.send(flush(served.as_ref(), &call)));
+    });
     let usage = "[bridge...]";
     commands.later_any("fdb/show", usage, 0..=usize::MAX, |backer, call| {
         show(backer.as_ref().map(|backer| &*backer.udpif), call)
@@ -147,13 +151,14 @@ fn note(switch: &Switch, changes: impl IntoIterator<Item = Dep>) {
     switch.note_state();
 }
 
-fn flush(switch: Option<&Switch>, call: Call) -> Answer {
+fn flush(served: Option<&Served>, call: &Call) -> Answer {
     let mut changes = Vec::new();
-    for bridge in chosen(switch.map(|switch| &*switch.udpif), &call)? {
+    for bridge in chosen(served.map(|served| &*served.udpif), call)? {
         bridge.fdb.flush_learned(|key| changes.push(Dep::Fdb(bridge.id, key)));
     }
-    if let Some(switch) = switch {
-        note(switch, changes);
+    if let Some(served) = served {
+        served.udpif.changes.add(changes);
+        served.tell_recording();
     }
     Ok("table successfully flushed\n".into())
 }

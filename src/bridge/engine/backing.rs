@@ -71,9 +71,14 @@ impl Backing {
         }
     }
 
+    /// Whether there are devices to make.
+    pub fn makes_devices(&self) -> bool {
+        *self != Self::Kernel
+    }
+
     /// Makes the dummies that `config` wants, and connects them as their options say.
     pub fn make_devices(&self, config: &Config, mode: DummyMode) {
-        if *self == Self::Kernel {
+        if !self.makes_devices() {
             return;
         }
         let all = config.bridges.values().flat_map(|bridge| bridge.ports.values());
@@ -96,28 +101,35 @@ pub(super) struct Carried {
     /// What carries the bridges; `None` when there are none.
     pub backing: Option<Backing>,
     /// The bridges that can be carried.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Why the others cannot be.
     pub refused: BTreeMap<String, String>,
 }
 
 impl Carried {
     /// Sorts out the bridges of `config`; what carries some now goes on as long as any wants it.
-    pub fn new(mut config: Config, now: Option<&Backing>, options: &EngineOptions) -> Self {
+    pub fn new(config: Arc<Config>, now: Option<&Backing>, options: &EngineOptions) -> Self {
         let of = |datapath_type: &str| Backing::of(datapath_type, options);
         let wanted = || config.bridges.values().filter_map(|bridge| of(&bridge.datapath_type));
         let is_kept = now.filter(|now| wanted().any(|backing| backing.is_alike(now)));
         let backing = is_kept.cloned().or_else(|| wanted().next());
-        let mut refused = BTreeMap::new();
-        config.bridges.retain(|name, bridge| {
-            let reason = match (of(&bridge.datapath_type), &backing) {
-                (Some(own), Some(backing)) if own.is_alike(backing) => return true,
-                (Some(_), _) => "bridges of the kernel and dummies cannot be had at once",
-                (None, _) => NO_SUCH_TYPE,
-            };
-            refused.insert(name.clone(), reason.to_owned());
-            false
-        });
+        let reason = |datapath_type: &str| match (of(datapath_type), &backing) {
+            (Some(own), Some(backing)) if own.is_alike(backing) => None,
+            (Some(_), _) => {
+                Some("bridges of the kernel and dummies cannot be had at once".to_owned())
+            }
+            (None, _) => Some(NO_SUCH_TYPE.to_owned()),
+        };
+        let refused = config
+            .bridges
+            .iter()
+            .filter_map(|(name, bridge)| Some((name.clone(), reason(&bridge.datapath_type)?)));
+        let refused: BTreeMap<String, String> = refused.collect();
+        let mut config = config;
+        if !refused.is_empty() {
+            let config = Arc::make_mut(&mut config);
+            config.bridges.retain(|name, _| !refused.contains_key(name));
+        }
         Self { backing, config, refused }
     }
 }
@@ -138,7 +150,7 @@ mod tests {
 
     fn carried(dummy: DummyMode, no_system: bool, bridges: &[(&str, &str)]) -> Carried {
         let options = EngineOptions { dummy, no_system, ..EngineOptions::default() };
-        Carried::new(config(bridges), None, &options)
+        Carried::new(config(bridges).into(), None, &options)
     }
 
     #[test]
@@ -175,11 +187,11 @@ mod tests {
         assert_eq!(first.backing, Some(Backing::Kernel));
         assert!(first.config.bridges.contains_key("a") && first.refused.contains_key("b"));
         let dummy = Backing::Dummy("dummy".to_owned());
-        let then = Carried::new(config(&both), Some(&dummy), &options);
+        let then = Carried::new(config(&both).into(), Some(&dummy), &options);
         assert_eq!(then.backing, Some(dummy.clone()));
         assert!(then.refused.contains_key("a"));
-        let gone = Carried::new(config(&both[..1]), Some(&dummy), &options);
+        let gone = Carried::new(config(&both[..1]).into(), Some(&dummy), &options);
         assert_eq!(gone.backing, Some(Backing::Kernel));
-        assert_eq!(Carried::new(config(&[]), Some(&dummy), &options).backing, None);
+        assert_eq!(Carried::new(config(&[]).into(), Some(&dummy), &options).backing, None);
     }
 }

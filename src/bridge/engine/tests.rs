@@ -12,6 +12,7 @@ use crate::bridge::config::from_toml;
 use crate::bridge::ct_zones::WantedZones;
 use crate::datapath::fake::FakeKernel;
 use crate::datapath::{CtPolicyId, CtTimeout, CtTimeouts, PortKind};
+use crate::flow::EthAddr;
 use crate::netdev::{LinkEvents, LinkTable};
 use crate::ofproto::OfPort;
 

@@ -1,18 +1,28 @@
-//! What the engine does with the kernel: asks for devices and ports, makes and tunes them.
+//! What the engine does with the kernel: asks for devices and ports, makes and tunes them; and what it
+//! does with each of its ports: compares, logs, tells what came of it.
 //!
 //! Any call of the kernel may take long: whoever adds or removes devices, this daemon or another, keeps all
-//! others waiting meanwhile. So [`Works`] is lent to a thread for each piece of work ([`aside`]), and the
-//! control thread serves its sockets until it is given back.
+//! others waiting meanwhile. So may any work of which there is more the more ports there are. So
+//! [`Works`] is lent to a thread for each piece of work ([`aside`]), and the control thread serves its
+//! sockets until it is given back.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, mpsc};
 
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 
-use super::devices::Tuning;
+use super::EngineOptions;
+use super::backing::{Backing, Carried};
+use super::devices::{Tuning, bridge_mac};
+use super::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use crate::bridge::config::{Config, InterfaceKind};
 use crate::bridge::ct_zones::{CtZones, WantedZones};
 use crate::bridge::reconcile::{Reconciler, Report, interfaces};
+use crate::bridge::switch::Served;
 use crate::datapath::{Datapath, DpError, PortEvent};
+use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, LinkChange, LinkEvent, LinkTable};
 use crate::snapshot::{Dep, Snapshot};
 use crate::{clock, vlog};
@@ -20,33 +30,73 @@ use crate::{clock, vlog};
 /// Devices asked for one by one; for more of them all are listed.
 const LOOKUPS_MAX: usize = 16;
 
-/// Lends `state` to a thread that does `work` with it. Must be waited for to its end.
-pub(super) async fn aside<S, T>(state: &mut S, work: impl FnOnce(&mut S) -> T + Send + 'static) -> T
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The thread that works for this one, from the first time that it is needed.
+    static WORKER: OnceCell<mpsc::Sender<Job>> = const { OnceCell::new() };
+}
+
+/// Has the thread that works for this one do `job`. There is one of them, and one job at a time.
+fn have_done(job: Job) {
+    let start = || {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new().name("works".to_owned()).spawn(move || {
+            // Its lines are those that the peer's main thread writes.
+            vlog::set_subprogram_name("");
+            jobs.into_iter().for_each(|job| job());
+        });
+        if let Err(error) = thread {
+            tracing::warn!(target: "bridge", "no thread for the control thread's work: {error}");
+        }
+        sender
+    };
+    WORKER.with(|worker| {
+        // Without a thread the work is done here.
+        if let Err(mpsc::SendError(job)) = worker.get_or_init(start).send(job) {
+            job();
+        }
+    });
+}
+
+/// Lends `state` to a thread that does `work` with it. Must be waited for to its end, or what was lent is
+/// lost.
+pub async fn aside<S, T>(state: &mut S, work: impl FnOnce(&mut S) -> T + Send + 'static) -> T
 where
     S: Default + Send + 'static,
     T: Send + 'static,
 {
     let mut lent = std::mem::take(state);
-    let done = spawn_blocking(move || {
-        // Its lines are those that the peer's main thread writes.
-        vlog::set_subprogram_name("");
-        let result = work(&mut lent);
-        (lent, result)
-    });
-    match done.await {
+    let (done, waiting) = oneshot::channel();
+    have_done(Box::new(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut lent)));
+        // Nobody waits only if the whole process ends.
+        let _ = done.send((lent, result));
+    }));
+    match waiting.await {
         Ok((back, result)) => {
             *state = back;
-            result
+            // A panic is passed on.
+            result.unwrap_or_else(|panic| resume_unwind(panic))
         }
-        // It cannot be cancelled: a panic is passed on.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => unreachable!("a job is done or passes its panic on"),
     }
+}
+
+/// Has what nobody needs any more freed by a thread.
+pub fn free<T: Send + 'static>(left: T) {
+    have_done(Box::new(move || drop(left)));
 }
 
 /// What is wanted, and what is known of the kernel.
 #[derive(Default)]
 pub(super) struct Works {
-    pub config: Config,
+    pub config: Arc<Config>,
+    /// Bridges that nothing carries, and why.
+    pub refused: BTreeMap<String, String>,
+    /// What is missing and why, so that each is logged once.
+    pub missing: BTreeMap<(String, String), String>,
+    pub machine_id: String,
     /// Names of all interfaces that are configured.
     pub names: BTreeSet<String>,
     pub reconciler: Reconciler,
@@ -58,8 +108,21 @@ pub(super) struct Works {
 }
 
 impl Works {
-    /// Takes another configuration.
-    pub fn take_config(&mut self, config: Config) {
+    /// Takes another configuration, as far as it can be carried; tells what carries it, `now` being what
+    /// does so at the moment.
+    pub fn take_config(
+        &mut self,
+        config: Arc<Config>,
+        now: Option<&Backing>,
+        options: &EngineOptions,
+    ) -> Option<Backing> {
+        let Carried { backing, config, refused } = Carried::new(config, now, options);
+        for (name, reason) in &refused {
+            if !self.refused.contains_key(name) {
+                tracing::error!(target: "bridge", "failed to create bridge {name}: {reason}");
+            }
+        }
+        self.refused = refused;
         self.config = config;
         self.names.clear();
         for (name, bridge) in &self.config.bridges {
@@ -67,13 +130,13 @@ impl Works {
             self.names.extend(interfaces(bridge).map(|(name, _)| name.to_owned()));
         }
         self.tuning.forgive();
+        backing
     }
 
     /// Takes in what was announced.
     pub fn hear(
         &mut self,
-        links: Vec<LinkEvent>,
-        ports: &[PortEvent],
+        Heard { links, ports }: Heard,
         host: &dyn HostDevices,
         datapath: Option<&dyn Datapath>,
     ) {
@@ -173,19 +236,69 @@ impl Works {
         self.ct_zones.apply(wanted, datapath, clock::now_ms());
     }
 
-    /// Brings devices to what they shall be; those that the datapath has just made, by these
-    /// names, are announced later.
-    pub fn tune(
-        &mut self,
-        added: &BTreeSet<String>,
-        missing: &BTreeMap<(String, String), String>,
-        machine_id: &str,
-        host: &dyn HostDevices,
-    ) {
+    /// Logs what came and went, and brings devices to what they shall be; those that the datapath has
+    /// just made are announced later.
+    pub fn take_report(&mut self, report: Report, host: &dyn HostDevices) {
+        for name in &report.purged {
+            tracing::info!(target: "bridge", "removed port {name}, which is in no bridge");
+        }
+        for (bridge, name, ofp) in &report.removed {
+            tracing::info!(
+                target: "bridge", "bridge {bridge}: deleted interface {name} on port {}", ofp.0
+            );
+        }
+        for (bridge, name, ofp) in &report.added {
+            tracing::info!(
+                target: "bridge", "bridge {bridge}: added interface {name} on port {}", ofp.0
+            );
+        }
+        let before = std::mem::take(&mut self.missing);
+        for missing in report.missing {
+            let key = (missing.bridge, missing.interface);
+            if before.get(&key) != Some(&missing.reason) && !missing.reason.is_empty() {
+                tracing::warn!(target: "bridge", "{}", missing.reason);
+            }
+            self.missing.insert(key, missing.reason);
+        }
+        let added: BTreeSet<String> = report.added.into_iter().map(|(_, name, _)| name).collect();
         if !added.is_empty() {
             self.look_up(host, |name| added.contains(name));
         }
-        self.tuning.apply(&self.config, missing, machine_id, host, &mut self.links);
+        let Self { config, missing, machine_id, links, .. } = self;
+        self.tuning.apply(config, missing, machine_id, host, links);
+    }
+
+    /// What came of the configuration.
+    pub fn outcome(&self, served: Option<&Served>, failure: Option<String>) -> Outcome {
+        let snapshot = served.map(|served| served.udpif.snapshot.load_full());
+        let version = served.map_or_else(String::new, |served| version_of(&*served.datapath));
+        let mut bridges = BTreeMap::new();
+        for (name, config) in &self.config.bridges {
+            let mac = bridge_mac(name, config, &self.links, &self.machine_id);
+            let bridge = snapshot.as_ref().and_then(|snapshot| snapshot.bridge_named(name));
+            let ports = bridge.iter().flat_map(|bridge| &bridge.ports);
+            let had = ports.map(|port| {
+                let had = InterfaceOutcome { ofport: port.ofp, odp: port.odp() };
+                (port.name.clone(), Ok(had))
+            });
+            let outcome = BridgeOutcome {
+                error: None,
+                datapath_id: config.datapath_id.unwrap_or(mac_to_id(mac)),
+                datapath_version: version.clone(),
+                interfaces: had.collect(),
+            };
+            bridges.insert(name.clone(), outcome);
+        }
+        for (name, reason) in &self.refused {
+            let outcome = BridgeOutcome { error: Some(reason.clone()), ..BridgeOutcome::default() };
+            bridges.insert(name.clone(), outcome);
+        }
+        for ((bridge, name), reason) in &self.missing {
+            if let Some(bridge) = bridges.get_mut(bridge) {
+                bridge.interfaces.insert(name.clone(), Err(reason.clone()));
+            }
+        }
+        Outcome { failure, bridges }
     }
 }
 
@@ -195,4 +308,24 @@ pub(super) struct Reconciled {
     pub report: Report,
     /// Changes in forwarding databases.
     pub changes: Vec<Dep>,
+}
+
+/// What was announced.
+pub(super) struct Heard {
+    pub links: Vec<LinkEvent>,
+    pub ports: Vec<PortEvent>,
+}
+
+/// What the peer has in column `datapath_version`: the module in the kernel tree has no version.
+fn version_of(datapath: &dyn Datapath) -> String {
+    match datapath.type_name() {
+        "system" => std::fs::read_to_string("/sys/module/openvswitch/version")
+            .map_or_else(|_| "<unknown>".to_owned(), |version| version.trim().to_owned()),
+        _ => "<built-in>".to_owned(),
+    }
+}
+
+fn mac_to_id(mac: EthAddr) -> u64 {
+    let [a, b, c, d, e, f] = mac.0;
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
 }

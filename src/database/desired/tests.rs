@@ -188,7 +188,7 @@ fn settings_are_read_as_leniently_as_the_peer_reads_them() {
         ..Db::default()
     };
     assert!(db.desire().enable_statistics);
-    let settings = db.desire().config.settings;
+    let settings = db.desire().config.settings.clone();
     assert_eq!(settings.max_idle_ms, Some(3000));
     assert_eq!((settings.flow_limit, settings.max_revalidator_ms), (None, None));
     assert_eq!(settings.vlan_limit, Some(0));
