@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::message::members;
+use super::value::Uuid;
 
 /// Why a server cannot be used, in the peer's words.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -28,9 +29,6 @@ pub enum Unfit {
     /// Passes on what another server has.
     #[error("relay database server cannot be a leader; trying another server")]
     Relay,
-    /// A database that has no schema.
-    #[error("missing database schema")]
-    NoSchema,
 }
 
 /// The rows of `Database`, by their names.
@@ -38,8 +36,9 @@ pub enum Unfit {
 pub struct DatabaseRows(BTreeMap<String, Map<String, Value>>);
 
 impl DatabaseRows {
-    /// The columns that matter here.
-    pub const COLUMNS: [&'static str; 5] = ["connected", "leader", "model", "name", "schema"];
+    /// The columns that matter here. The column `schema`, by which the peer knows who has not joined yet,
+    /// is as long as the schema itself, which is asked for anyway.
+    pub const COLUMNS: [&'static str; 5] = ["cid", "connected", "leader", "model", "name"];
 
     /// Takes a `<table-updates2>` (or, as far as it matters, `<table-updates>`).
     ///
@@ -78,16 +77,20 @@ impl DatabaseRows {
         let is_it = |row: &&Map<String, Value>| text(row, "name") == Some(name);
         let row = self.0.values().find(is_it).ok_or_else(|| Unfit::NoDatabase(name.to_owned()))?;
         let truth = |column| row.get(column) == Some(&Value::Bool(true));
-        let has_schema = text(row, "schema").is_some();
         match text(row, "model").unwrap_or_default() {
-            "clustered" if !has_schema => Err(Unfit::NotJoined),
+            "clustered" if !truth("connected") && !has_cluster(row) => Err(Unfit::NotJoined),
             "clustered" if !truth("connected") => Err(Unfit::NotInCluster),
             "clustered" if !truth("leader") => Err(Unfit::NotLeader),
             "relay" => Err(Unfit::Relay),
-            _ if has_schema => Ok(()),
-            _ => Err(Unfit::NoSchema),
+            _ => Ok(()),
         }
     }
+}
+
+/// Whether a member knows its cluster: before it has joined, it does if it was told (`ovsdb-tool --cid`).
+fn has_cluster(row: &Map<String, Value>) -> bool {
+    let cid = row.get("cid").and_then(|cid| cid.get(1)).and_then(Value::as_str);
+    cid.and_then(|cid| cid.parse().ok()).is_some_and(|cid: Uuid| cid != Uuid::ZERO)
 }
 
 fn text<'a>(row: &'a Map<String, Value>, column: &str) -> Option<&'a str> {
@@ -111,11 +114,12 @@ mod tests {
         let update = |kind: &str, row: Value| json!({ "Database": { "1": { kind: row } } });
         let other = json!({ "Database": { "2": { "initial": { "name": "_Server" } } } });
         assert_eq!(told(&mut rows, &other), Err(Unfit::NoDatabase("Open_vSwitch".to_owned())));
-        let row = json!({ "name": "Open_vSwitch", "model": "standalone", "schema": "{\"a\":1}" });
+        let row = json!({ "name": "Open_vSwitch", "model": "standalone" });
         assert_eq!(told(&mut rows, &update("insert", row)), Ok(()));
-        let step = json!({ "model": "clustered", "schema": ["set", []] });
+        // As ovsdb-server 3.1.0 tells of a member before and after it has joined.
+        let step = json!({ "model": "clustered", "cid": ["uuid", Uuid::ZERO.to_string()] });
         assert_eq!(told(&mut rows, &update("modify", step)), Err(Unfit::NotJoined));
-        let step = json!({ "schema": "{}" });
+        let step = json!({ "cid": ["uuid", "fdd79fca-686e-4d54-938f-906c42da2ab7"] });
         assert_eq!(told(&mut rows, &update("modify", step)), Err(Unfit::NotInCluster));
         let step = json!({ "connected": true });
         assert_eq!(told(&mut rows, &update("modify", step)), Err(Unfit::NotLeader));

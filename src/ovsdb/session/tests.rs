@@ -84,7 +84,7 @@ impl Talk {
 }
 
 fn server_row(model: &str) -> Value {
-    let row = json!({ "name": "Open_vSwitch", "model": model, "schema": "{}", "leader": true, "connected": true });
+    let row = json!({ "name": "Open_vSwitch", "model": model, "leader": true, "connected": true });
     json!({ "Database": { "b": { "initial": row } } })
 }
 
