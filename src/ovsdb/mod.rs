@@ -23,6 +23,7 @@ pub mod session;
 mod stream;
 mod tls;
 pub mod tls_policy;
+mod told;
 pub mod transaction;
 mod updates;
 pub mod value;

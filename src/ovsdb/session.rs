@@ -17,14 +17,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::database_row::{DatabaseRows, Unfit};
 use super::message::{Message, elements};
 use super::replica::{Changes, Replica};
-use super::schema::{DATABASE, Schema, SchemaError};
+use super::schema::{DATABASE, Schema, SchemaError, Table};
 use super::transaction::{Compiled, Done, Transaction, TxnError, TxnId};
 use super::updates::{Form, UpdateError, apply, difference};
 use super::value::Uuid;
@@ -261,8 +262,7 @@ impl Session {
         if let Some(lock) = &self.lock {
             compiled.assert_lock(lock);
         }
-        let params = Value::Array(std::mem::take(&mut compiled.params));
-        let request = self.request("transact", params);
+        let request = self.transact(&compiled.take_params());
         self.transactions.insert(request, (id, compiled));
         Ok(true)
     }
@@ -288,16 +288,28 @@ impl Session {
         self.ask(State::ServerSchema, "get_schema", json!(["_Server"]));
     }
 
-    fn ask(&mut self, state: State, method: &'static str, params: Value) {
+    fn ask(&mut self, state: State, method: &'static str, params: impl Serialize) {
         self.state = state;
         self.awaited = Some(self.request(method, params));
     }
 
-    fn request(&mut self, method: &'static str, params: Value) -> u64 {
+    fn request(&mut self, method: &'static str, params: impl Serialize) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         // Too much waiting is noticed when the server's next message is answered, or by its silence.
-        let _ = self.send(&json!({ "method": method, "params": params, "id": id }));
+        let _ = self.send(&Request { method, params, id });
+        id
+    }
+
+    /// Sends a transaction, the parameters of which are JSON already.
+    fn transact(&mut self, params: &[u8]) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        if self.output.len() <= OVSDB_BACKLOG_BYTES_MAX {
+            self.output.extend(br#"{"method":"transact","params":"#);
+            self.output.extend(params);
+            self.output.extend(format!(r#","id":{id}}}"#).as_bytes());
+        }
         id
     }
 
@@ -377,17 +389,16 @@ impl Session {
     }
 
     fn monitor(&mut self, method: Method) {
-        let mut tables = Map::new();
-        for (table, columns) in self.schema.monitored() {
-            let request = json!({ "columns": columns });
-            // RFC 7047 has an object here, all servers take an array of them.
-            tables.insert(table.name().to_owned(), json!([request]));
-        }
-        let mut params = vec![json!(DATABASE), monitor_id(DATABASE), Value::Object(tables)];
+        // RFC 7047 has an object here, all servers take an array of them.
+        let request = |(table, columns): (Table, _)| (table.name(), [Columns { columns }]);
+        let tables: BTreeMap<_, _> = self.schema.monitored().map(request).collect();
+        let (id, state) = (monitor_id(DATABASE), State::DataMonitor(method));
         if method == Method::CondSince {
-            params.push(json!(self.last_txn.to_string()));
+            let last_txn = self.last_txn;
+            self.ask(state, method.name(), (DATABASE, id, tables, last_txn));
+        } else {
+            self.ask(state, method.name(), (DATABASE, id, tables));
         }
-        self.ask(State::DataMonitor(method), method.name(), Value::Array(params));
     }
 
     /// Takes the first rows, or what was missed while the connection was away.
@@ -505,6 +516,20 @@ impl Session {
         self.has_lock = has_lock;
         self.events.push_back(SessionEvent::Lock(has_lock));
     }
+}
+
+/// A request as it is sent.
+#[derive(Serialize)]
+struct Request<P> {
+    method: &'static str,
+    params: P,
+    id: u64,
+}
+
+/// What is watched of a table.
+#[derive(Serialize)]
+struct Columns {
+    columns: Vec<&'static str>,
 }
 
 enum Whose {

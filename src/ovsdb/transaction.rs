@@ -4,15 +4,17 @@
 //! What the database holds already is left out; when nothing remains nothing is sent. Columns that
 //! the server's schema lacks are left out as well, and rows that are gone. Pure values, any thread.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::replica::Replica;
 use super::schema::{DATABASE, Table};
-use super::value::{Atom, ColumnType, Datum, Uuid};
+use super::value::{Atom, ColumnType, Datum, Encoded, Uuid};
 
 /// A row that a transaction inserts: a name that is good inside the transaction only. References
 /// to the row are written as `named.uuid()`.
@@ -249,16 +251,20 @@ impl Transaction {
         replica: &Replica,
         unsettled: &BTreeSet<Cell>,
     ) -> Option<Compiled> {
-        let mut compiled =
-            Compiled { params: vec![json!(DATABASE)], operations: Vec::new(), written: Vec::new() };
+        let is_inserted = |uuid: &Uuid| self.is_inserted(uuid);
+        let mut compiled = Compiled::new();
         for (table, uuid, column, datum) in &self.waits {
             if let Some(kind) = replica.schema().column(*table, column) {
-                let datum = self.encode(datum, kind);
-                let operation = json!({
-                    "op": "wait", "timeout": 0, "table": table.name(), "where": this_row(uuid),
-                    "columns": [column], "until": "==", "rows": [{ *column: datum }],
-                });
-                compiled.push(operation, Origin::Row(*table, *uuid));
+                let cells = vec![(*column, Cow::Borrowed(fitted(datum, kind)))];
+                let operation = Operation::Wait {
+                    timeout: 0,
+                    table: table.name(),
+                    this_row: [condition(uuid)],
+                    columns: [column],
+                    until: "==",
+                    rows: [Cells { cells, is_inserted: &is_inserted }],
+                };
+                compiled.push(&operation, Origin::Row(*table, *uuid));
             }
         }
         let waits = compiled.operations.len();
@@ -269,8 +275,8 @@ impl Transaction {
             return None;
         }
         if !self.comment.is_empty() {
-            let operation = json!({ "op": "comment", "comment": self.comment.join("\n") });
-            compiled.push(operation, Origin::Whole);
+            let comment = self.comment.join("\n");
+            compiled.push(&Operation::Comment { comment }, Origin::Whole);
         }
         Some(compiled)
     }
@@ -286,45 +292,46 @@ impl Transaction {
         if !replica.schema().has_table(table) {
             return;
         }
+        let is_inserted: &dyn Fn(&Uuid) -> bool = &|uuid| self.is_inserted(uuid);
+        let table_name = table.name();
         if edit.inserted {
             if edit.deleted {
                 return;
             }
-            let mut row = Map::new();
+            let mut cells = Vec::new();
             for (&column, edit) in &edit.columns {
                 let Some(kind) = replica.schema().column(table, column) else { continue };
                 let datum = match edit {
-                    Edit::Set(datum) => datum.clone(),
-                    Edit::Map(set, _) => Datum::Map(set.clone()),
-                    Edit::Elements(added, _) => Datum::set(added.iter().cloned()),
+                    Edit::Set(datum) => Cow::Borrowed(fitted(datum, kind)),
+                    Edit::Map(set, _) => Cow::Owned(Datum::Map(set.clone())),
+                    Edit::Elements(added, _) => Cow::Owned(Datum::set(added.iter().cloned())),
                 };
-                row.insert(column.to_owned(), self.encode(&datum, kind));
+                cells.push((column, datum));
             }
-            let operation = json!({
-                "op": "insert", "table": table.name(), "uuid-name": symbol(&uuid), "row": row,
-            });
-            compiled.push(operation, Origin::Insert(table, uuid));
+            let row = Cells { cells, is_inserted };
+            let operation = Operation::Insert { table: table_name, name: uuid.symbol(), row };
+            compiled.push(&operation, Origin::Insert(table, uuid));
             return;
         }
         let Some(present) = replica.row(table, &uuid) else { return };
         if edit.deleted {
-            let operation =
-                json!({ "op": "delete", "table": table.name(), "where": this_row(&uuid) });
-            compiled.push(operation, Origin::Row(table, uuid));
+            let this_row = [condition(&uuid)];
+            let operation = Operation::Delete { table: table_name, this_row };
+            compiled.push(&operation, Origin::Row(table, uuid));
             return;
         }
-        let (mut row, mut mutations) = (Map::new(), Vec::new());
+        let (mut cells, mut mutations) = (Vec::new(), Vec::new());
         for (&column, edit) in &edit.columns {
             let Some(kind) = replica.schema().column(table, column) else { continue };
             let cell = (table, uuid, column);
             let is_settled = !unsettled.contains(&cell);
             let present = present.get(column);
-            let operations = row.len() + mutations.len();
+            let operations = cells.len() + mutations.len();
             match edit {
                 Edit::Set(datum) => {
                     let datum = fitted(datum, kind);
-                    if !is_settled || present != Some(&datum) {
-                        row.insert(column.to_owned(), self.encode(&datum, kind));
+                    if !is_settled || present != Some(datum) {
+                        cells.push((column, Cow::Borrowed(datum)));
                     }
                 }
                 Edit::Map(set, remove) => {
@@ -345,12 +352,11 @@ impl Transaction {
                         .filter(|key| !is_settled || present.contains_key(key))
                         .collect();
                     if !gone.is_empty() {
-                        let gone = Datum::set(gone.into_iter().cloned());
-                        mutations.push(json!([column, "delete", self.encode_any(&gone)]));
+                        mutations.push((column, "delete", Datum::set(gone.into_iter().cloned())));
                     }
                     if !set.is_empty() {
                         let set = Datum::map(set.into_iter().map(|(k, v)| (k.clone(), v.clone())));
-                        mutations.push(json!([column, "insert", self.encode_any(&set)]));
+                        mutations.push((column, "insert", set));
                     }
                 }
                 Edit::Elements(added, removed) => {
@@ -364,49 +370,31 @@ impl Transaction {
                     let (gone, new): (Vec<_>, Vec<_>) =
                         (gone.cloned().collect(), new.cloned().collect());
                     if !gone.is_empty() {
-                        mutations.push(json!([
-                            column,
-                            "delete",
-                            self.encode_any(&Datum::Set(gone))
-                        ]));
+                        mutations.push((column, "delete", Datum::Set(gone)));
                     }
                     if !new.is_empty() {
-                        mutations.push(json!([
-                            column,
-                            "insert",
-                            self.encode_any(&Datum::Set(new))
-                        ]));
+                        mutations.push((column, "insert", Datum::Set(new)));
                     }
                 }
             }
-            if row.len() + mutations.len() > operations {
+            if cells.len() + mutations.len() > operations {
                 compiled.written.push(cell);
             }
         }
-        if !row.is_empty() {
-            let operation = json!({
-                "op": "update", "table": table.name(), "where": this_row(&uuid), "row": row,
-            });
-            compiled.push(operation, Origin::Row(table, uuid));
+        let this_row = [condition(&uuid)];
+        if !cells.is_empty() {
+            let row = Cells { cells, is_inserted };
+            let operation = Operation::Update { table: table_name, this_row, row };
+            compiled.push(&operation, Origin::Row(table, uuid));
         }
         if !mutations.is_empty() {
-            let operation = json!({
-                "op": "mutate", "table": table.name(), "where": this_row(&uuid),
-                "mutations": mutations,
+            let encoded = mutations.iter().map(|(column, mutator, content)| {
+                (*column, *mutator, Encoded { content, is_inserted })
             });
-            compiled.push(operation, Origin::Row(table, uuid));
+            let mutations = encoded.collect();
+            let operation = Operation::Mutate { table: table_name, this_row, mutations };
+            compiled.push(&operation, Origin::Row(table, uuid));
         }
-    }
-
-    fn encode(&self, datum: &Datum, kind: &ColumnType) -> Value {
-        self.encode_any(&fitted(datum, kind))
-    }
-
-    fn encode_any(&self, datum: &Datum) -> Value {
-        datum.encode_with(&|atom| match atom {
-            Atom::Uuid(uuid) if self.is_inserted(uuid) => json!(["named-uuid", symbol(uuid)]),
-            other => other.encode(),
-        })
     }
 
     fn is_inserted(&self, uuid: &Uuid) -> bool {
@@ -417,21 +405,79 @@ impl Transaction {
 }
 
 /// An empty set stands for an empty map as well.
-fn fitted(datum: &Datum, kind: &ColumnType) -> Datum {
+fn fitted<'a>(datum: &'a Datum, kind: &ColumnType) -> &'a Datum {
+    static NO_PAIRS: Datum = Datum::Map(BTreeMap::new());
     match datum {
-        Datum::Set(atoms) if atoms.is_empty() && kind.value.is_some() => {
-            Datum::Map(BTreeMap::new())
-        }
-        datum => datum.clone(),
+        Datum::Set(atoms) if atoms.is_empty() && kind.value.is_some() => &NO_PAIRS,
+        datum => datum,
     }
 }
 
-fn symbol(uuid: &Uuid) -> String {
-    format!("row{}", uuid.to_string().replace('-', "_"))
+/// `[column, function, value]` of RFC 7047 section 5.1.
+type Condition = (&'static str, &'static str, (&'static str, Uuid));
+
+/// That a row is the one of this name.
+fn condition(uuid: &Uuid) -> Condition {
+    ("_uuid", "==", ("uuid", *uuid))
 }
 
-fn this_row(uuid: &Uuid) -> Value {
-    json!([["_uuid", "==", ["uuid", uuid.to_string()]]])
+/// An operation as it is sent (RFC 7047 section 5.2).
+#[derive(Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+enum Operation<'a> {
+    Wait {
+        timeout: u32,
+        table: &'a str,
+        #[serde(rename = "where")]
+        this_row: [Condition; 1],
+        columns: [&'a str; 1],
+        until: &'a str,
+        rows: [Cells<'a>; 1],
+    },
+    Insert {
+        table: &'a str,
+        #[serde(rename = "uuid-name")]
+        name: String,
+        row: Cells<'a>,
+    },
+    Delete {
+        table: &'a str,
+        #[serde(rename = "where")]
+        this_row: [Condition; 1],
+    },
+    Update {
+        table: &'a str,
+        #[serde(rename = "where")]
+        this_row: [Condition; 1],
+        row: Cells<'a>,
+    },
+    Mutate {
+        table: &'a str,
+        #[serde(rename = "where")]
+        this_row: [Condition; 1],
+        mutations: Vec<(&'a str, &'a str, Encoded<'a, Datum>)>,
+    },
+    Comment {
+        comment: String,
+    },
+    Assert {
+        lock: &'a str,
+    },
+}
+
+/// Columns with their content.
+struct Cells<'a> {
+    cells: Vec<(&'static str, Cow<'a, Datum>)>,
+    is_inserted: &'a dyn Fn(&Uuid) -> bool,
+}
+
+impl Serialize for Cells<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_inserted = self.is_inserted;
+        let cells = self.cells.iter();
+        let encoded = |content| Encoded { content, is_inserted };
+        serializer.collect_map(cells.map(|(column, datum)| (column, encoded(&**datum))))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -444,22 +490,35 @@ enum Origin {
 /// A transaction as it is sent, and whose row each operation is about.
 #[derive(Clone, Debug)]
 pub(super) struct Compiled {
-    /// The database's name and the operations.
-    pub(super) params: Vec<Value>,
+    /// The database's name and the operations; the array is not closed yet.
+    params: Vec<u8>,
     operations: Vec<Origin>,
     /// What it writes of rows that are there.
     pub(super) written: Vec<Cell>,
 }
 
 impl Compiled {
-    fn push(&mut self, operation: Value, origin: Origin) {
-        self.params.push(operation);
+    fn new() -> Compiled {
+        let params = format!("[\"{DATABASE}\"").into_bytes();
+        Compiled { params, operations: Vec::new(), written: Vec::new() }
+    }
+
+    fn push(&mut self, operation: &Operation<'_>, origin: Origin) {
+        self.params.push(b',');
+        // Texts and numbers, written to memory.
+        let _ = serde_json::to_writer(&mut self.params, operation);
         self.operations.push(origin);
     }
 
     /// Adds the condition that we hold a lock.
     pub(super) fn assert_lock(&mut self, lock: &str) {
-        self.push(json!({ "op": "assert", "lock": lock }), Origin::Whole);
+        self.push(&Operation::Assert { lock }, Origin::Whole);
+    }
+
+    /// Takes out the parameters of the request: a JSON array.
+    pub(super) fn take_params(&mut self) -> Vec<u8> {
+        self.params.push(b']');
+        std::mem::take(&mut self.params)
     }
 
     /// Reads the server's answer: an array with an object for each operation that succeeded, an

@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::message::members;
 use super::replica::{Change, Changes, Replica, Row, note_once};
 use super::schema::{Schema, Table};
+use super::told::{Columns, RowUpdate, each_row};
 use super::value::{Atom, ColumnType, Datum, Uuid};
 
 /// How rows are told.
@@ -55,24 +54,18 @@ pub fn apply(
 ) -> Result<Changes, UpdateError> {
     let mut staged: Vec<Staged> = Vec::new();
     let mut missing = None;
-    members(updates, |table, rows| -> Result<(), String> {
-        let Some(table) = Table::from_name(table) else { return Ok(()) };
-        if !replica.schema().has_table(table) {
-            return Ok(());
+    let schema = replica.schema();
+    let known = |name: &str| Table::from_name(name).filter(|table| schema.has_table(*table));
+    let each = |table: Table, uuid: &str, update: RowUpdate<'_>| {
+        let uuid: Uuid = uuid.parse().map_err(|_| "a row's name is no UUID".to_owned())?;
+        match stage(replica, table, uuid, update, form)? {
+            Stage::Row(row) => staged.push((table, uuid, row)),
+            Stage::Nothing => {}
+            Stage::Missing => missing = Some((table, uuid)),
         }
-        members(rows, |uuid, update| {
-            let uuid: Uuid = uuid.parse().map_err(|_| "a row's name is no UUID".to_owned())?;
-            let update: Map<String, Value> =
-                serde_json::from_str(update.get()).map_err(|error| error.to_string())?;
-            match stage(replica, table, uuid, update, form)? {
-                Stage::Row(row) => staged.push((table, uuid, row)),
-                Stage::Nothing => {}
-                Stage::Missing => missing = Some((table, uuid)),
-            }
-            Ok::<_, String>(())
-        })
-        .map_err(|error| error.to_string())
-    })?;
+        Ok::<_, String>(())
+    };
+    each_row(updates, known, each)?;
     if let Some((table, row)) = missing {
         return Err(UpdateError::Missing { table, row });
     }
@@ -104,42 +97,33 @@ fn stage(
     replica: &Replica,
     table: Table,
     uuid: Uuid,
-    mut update: Map<String, Value>,
+    update: RowUpdate<'_>,
     form: Form,
 ) -> Result<Stage, String> {
-    let mut object = |name| match update.remove(name) {
-        Some(Value::Object(columns)) => Ok(Some(columns)),
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => Err(format!("\"{name}\" is no object")),
-    };
     let whole = match form {
         Form::Whole => {
-            let new = object("new")?;
-            if new.is_none() && object("old")?.is_none() {
+            if update.new.is_none() && update.old.is_none() {
                 return Err("a row's update has neither \"old\" nor \"new\"".to_owned());
             }
-            let Some(new) = new else { return Ok(Stage::Row(None)) };
+            let Some(new) = update.new else { return Ok(Stage::Row(None)) };
             new
         }
-        Form::Difference => {
-            match object("initial")?.map_or_else(|| object("insert"), |r| Ok(Some(r)))? {
-                Some(row) => row,
-                None => {
-                    if let Some(difference) = object("modify")? {
-                        let Some(present) = replica.table(table).get(&uuid) else {
-                            return Ok(Stage::Missing);
-                        };
-                        let row = modified(replica.schema(), present, &difference);
-                        return Ok(replacement(Some(present), row));
-                    }
-                    // Its value is null.
-                    if update.contains_key("delete") {
-                        return Ok(Stage::Row(None));
-                    }
-                    return Err("a row's update is of no known kind".to_owned());
+        Form::Difference => match update.initial.or(update.insert) {
+            Some(row) => row,
+            None => {
+                if let Some(difference) = update.modify {
+                    let Some(present) = replica.table(table).get(&uuid) else {
+                        return Ok(Stage::Missing);
+                    };
+                    let row = modified(replica.schema(), present, &difference);
+                    return Ok(replacement(Some(present), row));
                 }
+                if update.is_deletion {
+                    return Ok(Stage::Row(None));
+                }
+                return Err("a row's update is of no known kind".to_owned());
             }
-        }
+        },
     };
     let row = complete(replica.schema(), table, uuid, &whole);
     Ok(replacement(replica.table(table).get(&uuid), row))
@@ -158,13 +142,13 @@ fn replacement(present: Option<&Arc<Row>>, row: Row) -> Stage {
 }
 
 /// A row of which columns that hold their default may be left out.
-fn complete(schema: &Schema, table: Table, uuid: Uuid, columns: &Map<String, Value>) -> Row {
+fn complete(schema: &Schema, table: Table, uuid: Uuid, columns: &Columns<'_>) -> Row {
     let mut row = Row::new(table, uuid);
     for (at, name) in table.columns().iter().enumerate() {
         let Some(kind) = schema.column_at(table, at) else { continue };
-        let datum = match columns.get(*name) {
+        let datum = match columns.get(&at) {
             None => Some(kind.default_datum()),
-            Some(value) => kind.decode(value).ok(),
+            Some(text) => kind.read(text.get()).ok(),
         };
         if datum.is_none() {
             note_once(table, name, "has a value that is not of its type");
@@ -175,19 +159,19 @@ fn complete(schema: &Schema, table: Table, uuid: Uuid, columns: &Map<String, Val
 }
 
 /// A row with differences applied.
-fn modified(schema: &Schema, present: &Row, difference: &Map<String, Value>) -> Row {
+fn modified(schema: &Schema, present: &Row, difference: &Columns<'_>) -> Row {
     let mut row = present.clone();
-    for (name, value) in difference {
+    for (&at, text) in difference {
         let table = present.table();
-        let Some(at) = table.column(name) else { continue };
         let Some(kind) = schema.column_at(table, at) else { continue };
         let datum = if kind.max == 1 {
-            kind.decode(value).ok()
+            kind.read(text.get()).ok()
         } else {
             // Without a base that makes sense, a difference makes none.
-            present.value_at(at).and_then(|base| merged(kind, base, value))
+            present.value_at(at).and_then(|base| merged(kind, base, text.get()))
         };
         if datum.is_none() {
+            let name = table.columns().get(at).copied().unwrap_or_default();
             note_once(table, name, "has a value that is not of its type");
         }
         row.set_at(at, datum);
@@ -197,8 +181,8 @@ fn modified(schema: &Schema, present: &Row, difference: &Map<String, Value>) -> 
 
 /// The content of a column of several elements after a difference: elements of a set that are in
 /// one of the two only; of a map, pairs that are new, and without those that are in both.
-fn merged(kind: &ColumnType, base: &Datum, difference: &Value) -> Option<Datum> {
-    let datum = match (base, kind.decode_any_size(difference).ok()?) {
+fn merged(kind: &ColumnType, base: &Datum, difference: &str) -> Option<Datum> {
+    let datum = match (base, kind.read_any_size(difference).ok()?) {
         (Datum::Set(base), Datum::Set(difference)) => {
             Datum::Set(either_but_not_both(base, difference))
         }

@@ -3,13 +3,17 @@
 //! What always holds: a set is sorted and has no element twice, so that equal contents are equal
 //! values; what comes out of [`ColumnType::decode`] is of the column's type. Pure values, any thread.
 
+mod read;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use arrayvec::ArrayString;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use thiserror::Error;
 
 /// The name of a row: a UUID of RFC 4122, shown as `8-4-4-4-12` hexadecimal digits.
@@ -21,15 +25,37 @@ impl Uuid {
     pub const ZERO: Uuid = Uuid([0; 16]);
 }
 
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Uuid {
+    /// What a row is called inside a transaction that inserts it.
+    pub fn symbol(&self) -> String {
+        format!("row{}", self.text().replace('-', "_"))
+    }
+
+    /// As it is shown. Thousands of them are written for one change: no formatter is asked.
+    fn text(&self) -> ArrayString<36> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = ArrayString::new();
         for (i, byte) in self.0.iter().enumerate() {
             if matches!(i, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
+                text.push('-');
             }
-            write!(f, "{byte:02x}")?;
+            for digit in [byte >> 4, byte & 0xf] {
+                text.push(DIGITS.get(usize::from(digit)).copied().unwrap_or_default().into());
+            }
         }
-        Ok(())
+        text
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl Serialize for Uuid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -142,17 +168,6 @@ impl Atom {
         match self {
             Atom::String(text) => Some(text),
             _ => None,
-        }
-    }
-
-    /// The JSON form: `<atom>` of RFC 7047.
-    pub fn encode(&self) -> Value {
-        match self {
-            Atom::Integer(value) => json!(value),
-            Atom::Real(value) => json!(value),
-            Atom::Boolean(value) => json!(value),
-            Atom::String(text) => json!(&**text),
-            Atom::Uuid(uuid) => json!(["uuid", uuid.to_string()]),
         }
     }
 
@@ -304,26 +319,56 @@ impl Datum {
             Datum::Map(_) => None,
         }
     }
+}
 
-    /// The JSON form: `<value>` of RFC 7047, the shortest one.
-    pub fn encode(&self) -> Value {
-        self.encode_with(&Atom::encode)
+/// The JSON form of an [`Atom`] or a [`Datum`] (RFC 7047 section 5.1), the shortest one, written without a
+/// tree of values in between.
+#[derive(Clone, Copy)]
+pub struct Encoded<'a, T> {
+    /// What is written.
+    pub content: &'a T,
+    /// Which rows have no name yet: they are written otherwise inside a transaction.
+    pub is_inserted: &'a dyn Fn(&Uuid) -> bool,
+}
+
+impl Serialize for Encoded<'_, Atom> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.content {
+            Atom::Integer(value) => value.serialize(serializer),
+            Atom::Real(value) => value.serialize(serializer),
+            Atom::Boolean(value) => value.serialize(serializer),
+            Atom::String(text) => text.serialize(serializer),
+            Atom::Uuid(uuid) if (self.is_inserted)(uuid) => {
+                ("named-uuid", uuid.symbol()).serialize(serializer)
+            }
+            Atom::Uuid(uuid) => ("uuid", uuid).serialize(serializer),
+        }
     }
+}
 
-    /// The JSON form with atoms as `encode` writes them (rows without a name yet are written
-    /// otherwise inside a transaction).
-    pub fn encode_with(&self, encode: &impl Fn(&Atom) -> Value) -> Value {
-        match self {
+impl Serialize for Encoded<'_, Datum> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_inserted = self.is_inserted;
+        let encoded = |content| Encoded { content, is_inserted };
+        match self.content {
             Datum::Set(atoms) => match atoms.as_slice() {
-                [atom] => encode(atom),
-                atoms => json!(["set", atoms.iter().map(encode).collect::<Vec<_>>()]),
+                [atom] => encoded(atom).serialize(serializer),
+                atoms => ("set", Sequence(|| atoms.iter().map(encoded))).serialize(serializer),
             },
             Datum::Map(pairs) => {
-                let pairs: Vec<_> =
-                    pairs.iter().map(|(key, value)| json!([encode(key), encode(value)])).collect();
-                json!(["map", pairs])
+                let pair = |(key, value)| (encoded(key), encoded(value));
+                ("map", Sequence(|| pairs.iter().map(pair))).serialize(serializer)
             }
         }
+    }
+}
+
+/// An array of what an iterator has.
+struct Sequence<F>(F);
+
+impl<F: Fn() -> I, I: IntoIterator<Item: Serialize>> Serialize for Sequence<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
     }
 }
 
@@ -387,7 +432,10 @@ impl ColumnType {
     /// # Errors
     /// [`ValueError`] for anything that the column cannot hold.
     pub fn decode(&self, value: &Value) -> Result<Datum, ValueError> {
-        let datum = self.decode_any_size(value)?;
+        self.of_size(self.decode_any_size(value)?)
+    }
+
+    fn of_size(&self, datum: Datum) -> Result<Datum, ValueError> {
         let size = datum.len() as u64;
         if size < self.min || size > self.max {
             return Err(ValueError::Size(size, self.min, self.max));

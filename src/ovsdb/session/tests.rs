@@ -1,9 +1,9 @@
 use super::*;
 use crate::ovsdb::replica::Change;
-use crate::ovsdb::schema::Table;
 use crate::ovsdb::schema::tests::small_schema_json;
 use crate::ovsdb::value::Datum;
 use proptest::prelude::*;
+use serde_json::Map;
 
 const TXN: &str = "00000000-0000-0000-0000-0000000000aa";
 

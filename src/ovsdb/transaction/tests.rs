@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::ovsdb::schema::tests::small_schema;
 use crate::ovsdb::updates::{Form, apply};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 fn uuid(n: u8) -> Uuid {
@@ -25,8 +26,12 @@ fn replica() -> Replica {
 fn operations(transaction: &Transaction) -> Vec<Value> {
     transaction
         .compile(&replica(), &BTreeSet::new())
-        .map(|compiled| compiled.params)
+        .map(|mut compiled| params(&mut compiled))
         .unwrap_or_default()
+}
+
+fn params(compiled: &mut Compiled) -> Vec<Value> {
+    serde_json::from_slice(&compiled.take_params()).expect("an array")
 }
 
 fn this(n: u8) -> Value {
@@ -166,7 +171,7 @@ fn outcomes() {
     transaction.update(Table::Port, &uuid(2), "tag", 6);
     let mut compiled = transaction.compile(&replica(), &BTreeSet::new()).expect("something");
     compiled.assert_lock("l");
-    assert_eq!(compiled.params.last(), Some(&json!({ "op": "assert", "lock": "l" })));
+    assert_eq!(params(&mut compiled).last(), Some(&json!({ "op": "assert", "lock": "l" })));
     let outcome = |results: Value| compiled.outcome(&results);
     assert_eq!(outcome(json!([{}, { "count": 1 }, {}])), Ok(Done::default()));
     assert_eq!(outcome(json!([{}, { "count": 1 }])), Err(TxnError::Malformed));
@@ -198,9 +203,9 @@ fn what_is_on_its_way_may_change_what_the_database_holds() {
     transaction.mutate_map(Table::Port, &uuid(2), "other_config", [("a", "1")], ["x"]);
     transaction.mutate_set(Table::Port, &uuid(2), "trunks", [1], [9]);
     let cells = ["tag", "other_config", "trunks"].map(|column| (Table::Port, uuid(2), column));
-    let compiled = transaction.compile(&replica(), &BTreeSet::from(cells)).expect("something");
+    let mut compiled = transaction.compile(&replica(), &BTreeSet::from(cells)).expect("something");
     assert_eq!(
-        compiled.params.get(1..),
+        params(&mut compiled).get(1..),
         Some(
             &[
                 json!({ "op": "update", "table": "Port", "where": this(2), "row": { "tag": 5 } }),

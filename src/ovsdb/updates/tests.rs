@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::ovsdb::schema::tests::small_schema;
 

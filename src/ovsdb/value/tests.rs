@@ -1,5 +1,11 @@
 use super::*;
 use proptest::prelude::*;
+use serde_json::json;
+
+fn encode(content: &Datum) -> Value {
+    let is_inserted = &|_: &Uuid| false;
+    serde_json::to_value(Encoded { content, is_inserted }).expect("values")
+}
 
 const SET_OF_STRINGS: ColumnType =
     ColumnType { key: AtomType::String, value: None, min: 0, max: u64::MAX };
@@ -16,16 +22,16 @@ fn forms_of_rfc_7047() {
     assert_eq!(strings(json!(["set", ["a"]])), Ok(Datum::from("a")));
     assert_eq!(strings(json!(["set", ["b", "a"]])), Ok(Datum::set(["a", "b"])));
     assert_eq!(strings(json!(["set", []])), Ok(Datum::EMPTY));
-    assert_eq!(Datum::from("a").encode(), json!("a"));
-    assert_eq!(Datum::set(["b", "a", "b"]).encode(), json!(["set", ["a", "b"]]));
-    assert_eq!(Datum::EMPTY.encode(), json!(["set", []]));
+    assert_eq!(encode(&Datum::from("a")), json!("a"));
+    assert_eq!(encode(&Datum::set(["b", "a", "b"])), json!(["set", ["a", "b"]]));
+    assert_eq!(encode(&Datum::EMPTY), json!(["set", []]));
     let text = "550e8400-e29b-41d4-a716-446655440000";
     let uuid = ColumnType::scalar(AtomType::Uuid).decode(&json!(["uuid", text])).expect("a UUID");
-    assert_eq!(uuid.encode(), json!(["uuid", text]));
+    assert_eq!(encode(&uuid), json!(["uuid", text]));
     assert_eq!(uuid, Datum::from(text.parse::<Uuid>().expect("a UUID")));
     let map = STRING_MAP.decode(&json!(["map", [["k", "v"], ["a", "b"]]])).expect("a map");
     assert_eq!(map, Datum::map([("a", "b"), ("k", "v")]));
-    assert_eq!(map.encode(), json!(["map", [["a", "b"], ["k", "v"]]]));
+    assert_eq!(encode(&map), json!(["map", [["a", "b"], ["k", "v"]]]));
     let integer = ColumnType::scalar(AtomType::Integer);
     assert_eq!(integer.decode(&json!(5.0)), Ok(Datum::from(5)));
     assert_eq!(integer.decode(&json!(i64::MIN)), Ok(Datum::from(i64::MIN)));
@@ -59,6 +65,7 @@ fn what_is_of_no_type() {
         (STRING_MAP, json!("a"), Map),
     ] {
         assert_eq!(kind.decode(&value), Err(want), "{value}");
+        assert_eq!(kind.read(&value.to_string()), Err(want), "{value}");
     }
     for bad in [
         "",
@@ -120,17 +127,22 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn values_survive_the_wire((kind, datum) in typed()) {
-        let text = datum.encode().to_string();
+        let text = encode(&datum).to_string();
         let value: Value = serde_json::from_str(&text).expect("JSON");
-        prop_assert_eq!(kind.decode(&value), Ok(datum));
+        prop_assert_eq!(kind.decode(&value), Ok(datum.clone()));
+        prop_assert_eq!(kind.read(&text), Ok(datum));
     }
 
     #[test]
     fn any_json_is_read_or_refused(value in any_json(), key in any_type(), of in proptest::option::of(any_type())) {
         let kind = ColumnType { key, value: of, min: 0, max: 2 };
+        // As it is read, for a number may lose its last bit on the way.
+        let text = value.to_string();
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(kind.read(&text), kind.decode(&value));
         if let Ok(datum) = kind.decode(&value) {
             prop_assert!(datum.len() <= 2);
-            prop_assert_eq!(kind.decode(&datum.encode()), Ok(datum));
+            prop_assert_eq!(kind.decode(&encode(&datum)), Ok(datum));
         }
     }
 
