@@ -61,32 +61,42 @@ impl Framer {
         if self.depth == 0 {
             self.skip_white_space()?;
         }
-        while let Some(&byte) = self.buffer.get(self.scanned) {
-            self.scanned += 1;
-            match (self.string, byte) {
-                (InString::Escape, _) => self.string = InString::Yes,
-                (InString::Yes, b'\\') => self.string = InString::Escape,
-                (InString::Yes, b'"') => self.string = InString::No,
+        let end = self.scan();
+        if self.scanned > self.bytes_max || self.scanned == self.bytes_max && end.is_none() {
+            return Err(FrameError::TooLong(self.bytes_max));
+        }
+        Ok(end.map(|end| {
+            self.scanned = 0;
+            let rest = self.buffer.split_off(end);
+            std::mem::replace(&mut self.buffer, rest)
+        }))
+    }
+
+    /// Looks at what has not been looked at, up to the end of a text; gives that end, if there is one.
+    fn scan(&mut self) -> Option<usize> {
+        let from = self.scanned;
+        let Self { depth, string, .. } = self;
+        let is_end = |byte: &u8| {
+            match (*string, *byte) {
+                (InString::Yes, b'\\') => *string = InString::Escape,
+                (InString::Yes, b'"') => *string = InString::No,
                 (InString::Yes, _) => {}
-                (InString::No, b'"') => self.string = InString::Yes,
-                (InString::No, b'{' | b'[') => self.depth += 1,
+                (InString::No, b'"') => *string = InString::Yes,
+                (InString::No, b'{' | b'[') => *depth += 1,
                 (InString::No, b'}' | b']') => {
                     // The first byte of a text opens, so there is always something to close.
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        let rest = self.buffer.split_off(self.scanned);
-                        let text = std::mem::replace(&mut self.buffer, rest);
-                        self.scanned = 0;
-                        return Ok(Some(text));
-                    }
+                    *depth = depth.saturating_sub(1);
+                    return *depth == 0;
                 }
                 (InString::No, _) => {}
+                (InString::Escape, _) => *string = InString::Yes,
             }
-            if self.scanned >= self.bytes_max {
-                return Err(FrameError::TooLong(self.bytes_max));
-            }
-        }
-        Ok(None)
+            false
+        };
+        let bytes = self.buffer.get(from..).unwrap_or_default();
+        let end = bytes.iter().position(is_end).map(|at| from + at + 1);
+        self.scanned = end.unwrap_or(self.buffer.len());
+        end
     }
 
     fn skip_white_space(&mut self) -> Result<(), FrameError> {
