@@ -8,6 +8,7 @@ use super::clock::{WallTime, strftime};
 use std::io;
 use std::net::{ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// How to reach the system logger.
@@ -64,14 +65,16 @@ pub(super) struct Syslog {
 
 #[derive(Debug)]
 enum Socket {
-    Unix(UnixDatagram),
+    /// Not connected: each line finds the logger of the moment, and costs one system call also when
+    /// there is none.
+    Unix(UnixDatagram, PathBuf),
     Udp(UdpSocket),
 }
 
 impl Socket {
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Unix(socket) => socket.send(bytes),
+            Socket::Unix(socket, path) => socket.send_to(bytes, path),
             Socket::Udp(socket) => socket.send(bytes),
         }
     }
@@ -100,10 +103,10 @@ impl Syslog {
 
     /// Sends a message that is complete, its length cut to what the way takes.
     pub(super) fn send_message(&mut self, message: &str) {
-        // A logger that was restarted refuses the old connection: try a new one, once.
+        // What a host said that refuses comes with the next line: that one is sent again, once.
         for _ in 0..2 {
             if self.socket.is_none() {
-                self.socket = connect(&self.method).ok();
+                self.socket = open(&self.method).ok();
             }
             let Some(socket) = &self.socket else { return };
             let mut length = message.len().min(self.longest);
@@ -116,6 +119,7 @@ impl Syslog {
                         self.longest = length;
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    Err(_) if matches!(socket, Socket::Unix(..)) => return,
                     Err(_) => break,
                 }
             }
@@ -124,12 +128,11 @@ impl Syslog {
     }
 }
 
-fn connect(method: &Method) -> io::Result<Socket> {
+fn open(method: &Method) -> io::Result<Socket> {
     let unix = |path: &str| -> io::Result<Socket> {
         let socket = UnixDatagram::unbound()?;
-        socket.connect(path)?;
         socket.set_nonblocking(true)?;
-        Ok(Socket::Unix(socket))
+        Ok(Socket::Unix(socket, path.into()))
     };
     match method {
         Method::Libc => unix("/dev/log"),
