@@ -2,17 +2,19 @@
 //!
 //! What always holds: every trial carries the probe flag, so that the kernel logs nothing; each flow
 //! is under a port number that no port has, so that it neither meets traffic nor other flows, and is
-//! removed again.
+//! removed again. All trials leave together: what is to be tried is noted first, and then read from
+//! the answers by the same [`survey`].
 //!
 //! While a datapath is opened, on that thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use ovs_netlink::{
     Error, Families,
     attr::{AttrError, AttrWriter},
-    flow::{FlowDel, FlowGet, FlowId, FlowMsg, FlowPut, IfExists, UfidFlags},
-    msg::{MsgBuf, MsgFlags},
+    flow::{FlowDel, FlowId, FlowMsg, FlowPut, IfExists},
+    msg::{Message, MsgBuf, MsgFlags},
     uapi,
 };
 
@@ -41,12 +43,24 @@ pub(super) fn probe(
     dispatch: Dispatch,
     strict: bool,
 ) -> Support {
-    let mut p = Prober { channel, families, dp_ifindex, key: Vec::new(), actions: Vec::new() };
+    let mut p = Prober::default();
+    survey(&mut p);
+    p.try_all(channel, families, dp_ifindex);
     Support {
         dispatch,
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
             .map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned()),
         refuses_unknown_features: strict,
+        ..survey(&mut p)
+    }
+}
+
+/// Goes through all that there is to try.
+fn survey(p: &mut Prober) -> Support {
+    Support {
+        dispatch: Dispatch::default(),
+        kernel: String::new(),
+        refuses_unknown_features: false,
         ufid: p.ufid(),
         recirc: p.key(|w| {
             w.u32(uapi::OVS_KEY_ATTR_RECIRC_ID, 1);
@@ -134,15 +148,25 @@ pub(super) fn probe(
     }
 }
 
-struct Prober<'a> {
-    channel: &'a mut Channel,
-    families: &'a Families,
-    dp_ifindex: u32,
+/// A flow to install.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Trial {
     key: Vec<u8>,
     actions: Vec<u8>,
+    ufid: Option<[u8; 16]>,
 }
 
-impl Prober<'_> {
+#[derive(Default)]
+struct Prober {
+    key: Vec<u8>,
+    actions: Vec<u8>,
+    /// What is to be tried; all of it succeeds as long as it was not.
+    trials: BTreeSet<Trial>,
+    /// What came of it: nothing, or an error number.
+    results: Option<BTreeMap<Trial, Result<(), i32>>>,
+}
+
+impl Prober {
     /// Whether flows with such a key can be installed.
     fn key(&mut self, write: impl FnOnce(&mut AttrWriter<'_>)) -> Feature<bool> {
         self.key.clear();
@@ -150,7 +174,7 @@ impl Prober<'_> {
         let mut w = AttrWriter::new(&mut self.key);
         w.u32(uapi::OVS_KEY_ATTR_IN_PORT, PROBE_PORT);
         write(&mut w);
-        feature(self.try_flow(None))
+        self.flow(None)
     }
 
     /// Whether flows with such actions can be installed.
@@ -160,8 +184,10 @@ impl Prober<'_> {
         let mut w = AttrWriter::new(&mut self.key);
         w.u32(uapi::OVS_KEY_ATTR_IN_PORT, PROBE_PORT);
         write_ipv4(&mut w);
-        feature(write(&mut AttrWriter::new(&mut self.actions)).map_err(Error::Encode))
-            .and(|| feature(self.try_flow(None)))
+        match write(&mut AttrWriter::new(&mut self.actions)) {
+            Ok(()) => self.flow(None),
+            Err(_) => Feature { value: false, errno: 0 },
+        }
     }
 
     fn ct(&mut self, write: impl FnOnce(&mut AttrWriter<'_>)) -> Feature<bool> {
@@ -216,68 +242,77 @@ impl Prober<'_> {
         let mut w = AttrWriter::new(&mut self.key);
         w.u32(uapi::OVS_KEY_ATTR_IN_PORT, PROBE_PORT);
         ethernet(&mut w, 0x1234);
-        feature(self.try_flow(Some(PROBE_UFID)))
+        self.flow(Some(PROBE_UFID))
     }
 
-    /// Installs the flow, looks whether it is there as it was meant, and removes it.
-    fn try_flow(&mut self, ufid: Option<[u8; 16]>) -> Result<(), Error> {
-        let (dp_ifindex, family) = (self.dp_ifindex, self.families.flow.id);
-        let socket = &mut self.channel.socket;
-        let id = ufid.map_or(FlowId::Key(&self.key), FlowId::Ufid);
-        let mut buf = MsgBuf::new();
-        // One left over from a run that was killed here is replaced.
-        FlowPut {
-            dp_ifindex,
-            key: &self.key,
-            mask: None,
-            actions: &self.actions,
-            ufid,
-            if_exists: IfExists::Replace,
-            probe: true,
-            clear: false,
-        }
-        .append(&mut buf, family, MsgFlags::empty(), 0)
-        .map_err(Error::Encode)?;
-        socket.transact(&mut buf)?;
-        buf.clear();
-        FlowGet { dp_ifindex, id, omit: UfidFlags::empty() }
-            .append(&mut buf, family, MsgFlags::empty(), 0)
-            .map_err(Error::Encode)?;
-        let shown = match socket.transact(&mut buf) {
-            Ok(Some(message)) => {
-                let flow = FlowMsg::parse(message.genl()?.body)?;
-                if flow.ufid == ufid { Ok(()) } else { Err(Error::NoObject) }
-            }
-            Ok(None) => Err(Error::NoObject),
-            Err(e) => Err(e),
+    /// Whether the flow can be installed.
+    fn flow(&mut self, ufid: Option<[u8; 16]>) -> Feature<bool> {
+        let trial = Trial { key: self.key.clone(), actions: self.actions.clone(), ufid };
+        let Some(results) = &self.results else {
+            self.trials.insert(trial);
+            return Feature::found(true);
         };
-        buf.clear();
-        FlowDel { dp_ifindex, id, terse: true }
-            .append(&mut buf, family, MsgFlags::empty(), 0)
-            .map_err(Error::Encode)?;
-        // Where ids are unknown the flow is there under its key.
-        if socket.transact(&mut buf).is_err() && ufid.is_some() {
-            buf.clear();
-            FlowDel { dp_ifindex, id: FlowId::Key(&self.key), terse: true }
-                .append(&mut buf, family, MsgFlags::empty(), 0)
-                .map_err(Error::Encode)?;
-            socket.transact(&mut buf)?;
+        match results.get(&trial) {
+            Some(Ok(())) => Feature::found(true),
+            Some(Err(errno)) => Feature { value: false, errno: *errno },
+            None => Feature { value: false, errno: 0 },
         }
-        shown
+    }
+
+    /// Installs the flows, looks whether each is there as it was meant, and removes those of a key before
+    /// the next: what a key leaves out is not matched, and so one flow could be in another's way.
+    fn try_all(&mut self, channel: &mut Channel, families: &Families, dp_ifindex: u32) {
+        let family = families.flow.id;
+        let trials: Vec<&Trial> = self.trials.iter().collect();
+        let mut buf = MsgBuf::new();
+        // What each message tries.
+        let mut tried: Vec<Option<&Trial>> = Vec::new();
+        // They are in the order of their keys.
+        for of_key in trials.chunk_by(|a, b| a.key == b.key) {
+            for trial in of_key {
+                // One left over from a run that was killed here is replaced, and so is one of the same key.
+                let put = FlowPut {
+                    dp_ifindex,
+                    key: &trial.key,
+                    mask: None,
+                    actions: &trial.actions,
+                    ufid: trial.ufid,
+                    if_exists: IfExists::Replace,
+                    probe: true,
+                    clear: false,
+                };
+                if put.append(&mut buf, family, MsgFlags::ECHO, 0).is_ok() {
+                    tried.push(Some(trial));
+                }
+            }
+            let ufids = of_key.iter().filter_map(|trial| trial.ufid).map(FlowId::Ufid);
+            // Where ids are unknown the flow is there under its key.
+            let keys = of_key.first().map(|trial| FlowId::Key(&trial.key));
+            for id in ufids.chain(keys) {
+                let delete = FlowDel { dp_ifindex, id, terse: true };
+                if delete.append(&mut buf, family, MsgFlags::empty(), 0).is_ok() {
+                    tried.push(None);
+                }
+            }
+        }
+        let mut results = BTreeMap::new();
+        channel.socket.transact_batch(&mut buf, |index, result| {
+            if let Some(Some(trial)) = tried.get(index) {
+                results.insert((*trial).clone(), is_there(trial, result));
+            }
+        });
+        self.results = Some(results);
     }
 }
 
-impl Feature<bool> {
-    fn and(self, next: impl FnOnce() -> Self) -> Self {
-        if self.value { next() } else { self }
-    }
-}
-
-fn feature(result: Result<(), Error>) -> Feature<bool> {
-    match result {
-        Ok(()) => Feature::found(true),
-        Err(e) => Feature { value: false, errno: e.errno().unwrap_or(0) },
-    }
+/// Whether the kernel shows a flow as it was put; else its error number.
+fn is_there(trial: &Trial, shown: Result<Option<Message<'_>>, Error>) -> Result<(), i32> {
+    let check = || {
+        let message = shown?.ok_or(Error::NoObject)?;
+        let flow = FlowMsg::parse(message.genl()?.body)?;
+        if flow.ufid == trial.ufid { Ok(()) } else { Err(Error::NoObject) }
+    };
+    check().map_err(|error: Error| error.errno().unwrap_or(0))
 }
 
 fn ethernet(w: &mut AttrWriter<'_>, ty: u16) {
