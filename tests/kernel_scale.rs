@@ -188,6 +188,6 @@ fn one_port_more_costs_the_same_whatever_there_is() {
         ours.calls_few
     );
     // One answer that had to wait for all ports would be as many apart from the last as there are. On one
-    // CPU the scheduler may keep whoever asks from running while a good part of them is made.
-    assert!(ours.answers.ports_between <= plan.at_once * 3 / 4, "{:?}", ours.answers);
+    // CPU the scheduler may keep whoever asks from running while some of them are made.
+    assert!(ours.answers.ports_between <= plan.at_once / 2, "{:?}", ours.answers);
 }
