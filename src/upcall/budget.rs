@@ -7,7 +7,8 @@
 //! real-time priority, while there are ports with little to ask, and limits itself: it works in small
 //! pieces, and pauses after each for as long as it has worked. It never has more than half of a CPU
 //! that way, which is less than a fair scheduler grants a daemon at the peer's usual nice level of
-//! -10. With the CPU to itself, or nobody there who would be answered the sooner, it neither pauses
+//! -10. Whether others still want the CPU cannot be told from before them: now and then it takes its place
+//! among them again, at a time when nobody waits for an answer. With the CPU to itself, or nobody there who would be answered the sooner, it neither pauses
 //! nor changes its class.
 //!
 //! Plain values, no clock and no system call of its own: one handler's thread.
@@ -22,6 +23,10 @@ const KEPT_WAITING: Duration = Duration::from_micros(500);
 /// costs a wait, so it is not done often.
 const CONTENDED: Duration = Duration::from_secs(4);
 
+/// How long after somebody with little to ask was answered that look may be taken: whom the packet
+/// reached has answered in turn by then, and the next question is not there yet.
+const LULL: Duration = Duration::from_millis(1);
+
 /// Shortest pause, below which waking costs more than is worked.
 const SHORTEST: Duration = Duration::from_micros(25);
 
@@ -35,8 +40,12 @@ const MOMENT: Duration = Duration::from_micros(20);
 /// See the module's page.
 #[derive(Debug, Default)]
 pub struct Budget {
-    /// Until when others are believed to want the CPU.
+    /// Others are believed to want the CPU.
+    is_contended: bool,
+    /// When that is to be looked at again.
     contended_until: Duration,
+    /// When somebody with little to ask was answered last.
+    light_at: Duration,
     /// Work that no pause has made up for yet.
     owed: Duration,
     /// The last pause was for an answer.
@@ -60,17 +69,24 @@ pub struct Turn {
 
 impl Budget {
     /// Whether others want the CPU.
-    pub fn is_contended(&self, now: Duration) -> bool {
-        now < self.contended_until
+    pub fn is_contended(&self) -> bool {
+        self.is_contended
     }
 
     /// How long to pause after a turn; `None` if nobody else wants the CPU, or nobody would be answered
     /// the sooner.
     pub fn pause_after(&mut self, turn: Turn) -> Option<Duration> {
-        if turn.took.saturating_sub(turn.worked) >= KEPT_WAITING {
-            self.contended_until = turn.now + CONTENDED;
+        if turn.is_light {
+            self.light_at = turn.now;
         }
-        if !turn.is_watched || !self.is_contended(turn.now) {
+        if turn.took.saturating_sub(turn.worked) >= KEPT_WAITING {
+            self.is_contended = true;
+            self.contended_until = turn.now + CONTENDED;
+        } else if turn.now >= self.contended_until {
+            let is_lull = turn.now.saturating_sub(self.light_at) >= LULL;
+            self.is_contended &= turn.is_watched && !is_lull;
+        }
+        if !turn.is_watched || !self.is_contended {
             self.owed = Duration::ZERO;
             return None;
         }
@@ -104,10 +120,31 @@ mod tests {
         assert_eq!(budget.pause_after(turn(7, false)), None);
         assert_eq!(budget.pause_after(turn(7, true)), None);
         assert_eq!(budget.pause_after(kept_waiting(8)), Some(WORK));
-        assert!(budget.is_contended(Duration::from_secs(11)));
         assert_eq!(budget.pause_after(turn(11, false)), Some(WORK));
+        assert!(budget.is_contended());
         assert_eq!(budget.pause_after(Turn { is_watched: false, ..turn(11, false) }), None);
         assert_eq!(budget.pause_after(turn(12, false)), None);
+    }
+
+    #[test]
+    fn whether_others_want_the_cpu_is_looked_at_in_a_lull() {
+        let mut budget = Budget::default();
+        budget.pause_after(kept_waiting(1));
+        let at = |micros, is_light| Turn {
+            now: Duration::from_secs(5) + Duration::from_micros(micros),
+            ..turn(1, is_light)
+        };
+        // It is due, but somebody asks, and is answered in turn.
+        for (micros, is_light) in [(0, true), (300, false), (600, true), (1_500, false)] {
+            assert!(budget.pause_after(at(micros, is_light)).is_some());
+            assert!(budget.is_contended());
+        }
+        assert_eq!(budget.pause_after(at(1_600, false)), None);
+        assert!(!budget.is_contended());
+        // They do.
+        let kept = Turn { took: WORK + KEPT_WAITING, ..at(3_000, false) };
+        assert!(budget.pause_after(kept).is_some());
+        assert!(budget.is_contended());
     }
 
     #[test]

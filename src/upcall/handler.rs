@@ -134,7 +134,7 @@ impl Handler {
                 self.queue.tidy();
                 self.hear();
             }
-            1..=SMALL => self.serve_ring(|_| true),
+            1..=SMALL => self.serve_ring(|_| Some(None)),
             _ => self.serve_ring_by_port(),
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Handler {
         let (begun, worked) =
             (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
         let is_watched = begun < self.watch_until;
-        self.go_before_others(is_watched && self.budget.is_contended(begun));
+        self.go_before_others(is_watched && self.budget.is_contended());
         let mut is_light = self.drain(read)?;
         // What was sent may be answered at once: the rest waits for it, but not twice in a row.
         self.is_awaiting = is_light && !self.is_awaiting;
@@ -273,20 +273,22 @@ impl Handler {
             ports.push(port.unwrap_or(OdpPort::NONE));
         }
         if ports.is_mixed() {
-            self.serve_ring(|n| ports.is_light(n));
-            self.serve_ring(|n| !ports.is_light(n));
+            self.serve_ring(|n| ports.is_light(n).then(|| ports.port(n)));
+            self.serve_ring(|n| (!ports.is_light(n)).then(|| ports.port(n)));
         } else {
-            self.serve_ring(|_| true);
+            self.serve_ring(|n| Some(ports.port(n)));
         }
         self.ports = ports;
     }
 
-    /// Answers those upcalls of a batch that are wanted by their number.
-    fn serve_ring(&mut self, is_wanted: impl Fn(usize) -> bool) {
+    /// Answers those upcalls of a batch that are wanted by their number; `of` tells whose each is, as far
+    /// as it is known.
+    fn serve_ring(&mut self, of: impl Fn(usize) -> Option<Option<OdpPort>>) {
         self.worker.begin(now_ms());
-        for (_, datagram) in self.ring.iter().enumerate().filter(|(n, _)| is_wanted(*n)) {
+        for (n, datagram) in self.ring.iter().enumerate() {
+            let Some(port) = of(n) else { continue };
             match datagram {
-                Ok(datagram) => self.worker.decide(datagram),
+                Ok(datagram) => self.worker.decide_of(port, datagram),
                 Err(error) => {
                     self.udpif.counters.bad.fetch_add(1, Ordering::Relaxed);
                     vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
@@ -414,6 +416,11 @@ impl BatchPorts {
     fn is_mixed(&self) -> bool {
         let light = self.counts.iter().filter(|(_, count)| *count <= LIGHT).count();
         light > 0 && light < self.counts.len()
+    }
+
+    /// The port of upcall number `n`.
+    fn port(&self, n: usize) -> Option<OdpPort> {
+        self.of.get(n).map(|at| self.counts[*at].0)
     }
 
     /// Whether upcall number `n` is of a port with little to ask.

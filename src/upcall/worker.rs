@@ -172,9 +172,15 @@ impl Worker {
 
     /// Decides the upcalls of one datagram.
     pub fn decide(&mut self, datagram: &[u8]) {
+        self.decide_of(None, datagram);
+    }
+
+    /// Decides the upcalls of one datagram, of which `port` is what [`Worker::port_of`] told, if it was
+    /// asked.
+    pub fn decide_of(&mut self, port: Option<OdpPort>, datagram: &[u8]) {
         for message in Messages::new(datagram) {
             match message {
-                Ok(message) => self.decide_message(&message),
+                Ok(message) => self.decide_message(port, &message),
                 Err(error) => {
                     count(&self.udpif.counters.bad);
                     vlog::limited!(DEBUG, target: "ofproto_dpif_upcall", &RL,
@@ -184,7 +190,7 @@ impl Worker {
         }
     }
 
-    fn decide_message(&mut self, message: &Message<'_>) {
+    fn decide_message(&mut self, port: Option<OdpPort>, message: &Message<'_>) {
         count(&self.udpif.counters.upcalls);
         let upcall = (message.kind == self.udpif.target.families.packet)
             .then(|| message.genl().ok())
@@ -194,7 +200,8 @@ impl Worker {
             count(&self.udpif.counters.bad);
             return;
         };
-        let port = OdpKey(upcall.key).in_port().map(OdpPort).unwrap_or(OdpPort::NONE);
+        let port = port.or_else(|| OdpKey(upcall.key).in_port().map(OdpPort));
+        let port = port.unwrap_or(OdpPort::NONE);
         count(&self.port_counts(port).asked);
         let is_answered = match upcall.cmd {
             UpcallCmd::Miss => self.answer(&upcall),
