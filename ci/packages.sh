@@ -7,14 +7,18 @@ apt_update() {
     apt-get update -qq >>"$CACHE/apt.log" 2>&1 || say "apt-get update had trouble, see $CACHE/apt.log"
 }
 
+is_there() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
+    esac
+}
+
 # need PATH-OR-COMMAND=PACKAGE...: installs the packages whose file or command is missing.
 need() {
     local pair want=()
     for pair in "$@"; do
-        case ${pair%%=*} in
-            /*) [ -e "${pair%%=*}" ] || want+=("${pair#*=}") ;;
-            *) PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null || want+=("${pair#*=}") ;;
-        esac
+        is_there "${pair%%=*}" || want+=("${pair#*=}")
     done
     [ ${#want[@]} -gt 0 ] || return 0
     mkdir -p "$CACHE"
@@ -33,6 +37,9 @@ need() {
         "${install[@]}" >>"$CACHE/apt.log" 2>&1 ||
             { apt_update fresh; "${install[@]}" >>"$CACHE/apt.log" 2>&1; }
     ) 9>"$CACHE/apt.lock" || die "could not install ${want[*]}: see $CACHE/apt.log"
+    for pair in "$@"; do
+        is_there "${pair%%=*}" || die "${pair#*=} is installed, and ${pair%%=*} is not in it"
+    done
 }
 
 # Package lists of our own, for what the machine's sources do not list; the machine's stay as they are.
