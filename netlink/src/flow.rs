@@ -345,6 +345,8 @@ pub struct FlowDel<'a> {
     pub id: FlowId<'a>,
     /// The answer may leave out all but ufid and statistics.
     pub terse: bool,
+    /// A trial: the kernel logs no complaint (`OVS_FLOW_ATTR_PROBE`).
+    pub probe: bool,
 }
 
 impl FlowDel<'_> {
@@ -362,6 +364,9 @@ impl FlowDel<'_> {
         let mut msg = buf.begin(head(family, OVS_FLOW_CMD_DEL, flags, seq, self.dp_ifindex));
         self.id.write(msg.attrs());
         write_omit(msg.attrs(), omit_if(self.terse));
+        if self.probe {
+            msg.attrs().flag(OVS_FLOW_ATTR_PROBE);
+        }
         msg.finish()
     }
 }

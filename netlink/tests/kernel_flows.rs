@@ -597,7 +597,7 @@ fn kernel_flow_lives_and_dies_by_its_ufid() {
     }
 
     // Deletion answers with the flow; then there is none.
-    let del = FlowDel { dp_ifindex, id: FlowId::Ufid(ufid), terse: true };
+    let del = FlowDel { dp_ifindex, id: FlowId::Ufid(ufid), terse: true, probe: false };
     let mut buf = MsgBuf::new();
     del.append(&mut buf, family, MsgFlags::ECHO, 0).unwrap();
     let last =

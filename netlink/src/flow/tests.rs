@@ -75,12 +75,12 @@ fn only_flush_has_no_id() {
     for id in [FlowId::Ufid(UFID), FlowId::Key(&key()), FlowId::Key(&[])] {
         for terse in [false, true] {
             buf.clear();
-            let del = FlowDel { dp_ifindex: 1, id, terse };
+            let del = FlowDel { dp_ifindex: 1, id, terse, probe: terse };
             del.append(&mut buf, FAMILY, MsgFlags::ECHO, 3).unwrap();
             let (cmd, _, flow) = only(&buf);
             assert_eq!(cmd, OVS_FLOW_CMD_DEL);
             assert!(flow.key.is_some() || flow.ufid.is_some());
-            assert_eq!(flow.ufid_flags, terse.then_some(UfidFlags::TERSE));
+            assert_eq!((flow.ufid_flags, flow.probe), (terse.then_some(UfidFlags::TERSE), terse));
         }
     }
     buf.clear();

@@ -131,7 +131,12 @@ impl KernelDatapath {
             .append(buf, family, MsgFlags::ACK, 0),
             FlowOp::Del { ufid, key } => {
                 let id = ufid.map_or(FlowId::Key(key), |u| FlowId::Ufid(*u));
-                FlowDel { dp_ifindex, id, terse: true }.append(buf, family, MsgFlags::ECHO, 0)
+                FlowDel { dp_ifindex, id, terse: true, probe: false }.append(
+                    buf,
+                    family,
+                    MsgFlags::ECHO,
+                    0,
+                )
             }
         };
         encoded.map_err(Error::Encode)

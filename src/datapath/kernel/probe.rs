@@ -289,7 +289,7 @@ impl Prober {
             // Where ids are unknown the flow is there under its key.
             let keys = of_key.first().map(|trial| FlowId::Key(&trial.key));
             for id in ufids.chain(keys) {
-                let delete = FlowDel { dp_ifindex, id, terse: true };
+                let delete = FlowDel { dp_ifindex, id, terse: true, probe: true };
                 if delete.append(&mut buf, family, MsgFlags::empty(), 0).is_ok() {
                     tried.push(None);
                 }
