@@ -7,6 +7,7 @@ apt_update() {
     apt-get update -qq >>"$CACHE/apt.log" 2>&1 || say "apt-get update had trouble, see $CACHE/apt.log"
 }
 
+# is_there PATH-OR-COMMAND
 is_there() {
     case $1 in
         /*) [ -e "$1" ] ;;

@@ -159,6 +159,25 @@ fn a_refusal_may_come_a_batch_later() {
 }
 
 #[test]
+fn a_late_refusal_leaves_alone_what_was_put_again() {
+    let mut world = World::new();
+    let mut worker = Worker::new(world.switch.udpif.clone());
+    let upcalls = world.upcalls([packet(1, 100, false)]);
+    let udpif = world.switch.udpif.clone();
+    let ukeys = &udpif.ukeys;
+    world.decide(&mut worker, &upcalls, false);
+    let ufid = ukeys.shards().find_map(|shard| shard.iter().map(|ukey| ukey.ufid).next()).unwrap();
+    // A dump did not show it.
+    assert!(ukeys.shard(&ufid).remove(&ufid).is_some());
+    world.decide(&mut worker, &upcalls, false);
+    worker.refused(1, libc::EINVAL);
+    assert!(ukeys.shard(&ufid).get(&ufid).is_some());
+    // The later one is refused as well.
+    worker.refused(3, libc::EINVAL);
+    assert!(ukeys.is_empty());
+}
+
+#[test]
 fn a_change_retranslates_the_flows_it_touches_among_20_000() {
     let mut world = World::new();
     let mut worker = Worker::new(world.switch.udpif.clone());

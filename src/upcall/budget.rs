@@ -7,9 +7,9 @@
 //! real-time priority, while there are ports with little to ask, and limits itself: it works in small
 //! pieces, and pauses after each for as long as it has worked. It never has more than half of a CPU
 //! that way, which is less than a fair scheduler grants a daemon at the peer's usual nice level of
-//! -10. Whether others still want the CPU cannot be told from before them: now and then it takes its place
-//! among them again, at a time when nobody waits for an answer. With the CPU to itself, or nobody there who would be answered the sooner, it neither pauses
-//! nor changes its class.
+//! -10. Whether others still want the CPU cannot be told from before them: now and then it takes its
+//! place among them again, at a time when nobody waits for an answer. With the CPU to itself, or
+//! nobody there who would be answered the sooner, it neither pauses nor changes its class.
 //!
 //! Plain values, no clock and no system call of its own: one handler's thread.
 

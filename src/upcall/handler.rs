@@ -2,10 +2,11 @@
 //!
 //! What always holds: one `recvmmsg` and one send for a batch; no lock across either; an overrun
 //! is counted and the reading goes on, never closes. What the kernel refused is asked for after a
-//! number of messages, or some time: nothing waits for it, and hardly ever is there anything. Ports with little to ask are answered before
-//! the rest, with a send of their own: in a batch that holds both kinds, and with a backlog, when the
-//! handler empties its socket into a [`FairQueue`] between small pieces of the rest. Where others
-//! want the CPU too, it goes before them and keeps to a [`Budget`].
+//! number of messages, or some time: nothing waits for it, and hardly ever is there anything. Ports
+//! with little to ask are answered before the rest, with a send of their own: in a batch that holds
+//! both kinds, and with a backlog, when the handler empties its socket into a [`FairQueue`] between
+//! small pieces of the rest. Where others want the CPU too, it goes before them and keeps to a
+//! [`Budget`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,9 +70,9 @@ pub struct Handler {
     watch_until: Duration,
     /// The last turn left the rest alone for those with little to ask.
     is_awaiting: bool,
-    /// Messages sent since refusals were asked for, and when that was.
+    /// Messages sent since refusals were asked for, and when the first of them was.
     unheard: usize,
-    heard_ms: u64,
+    unheard_ms: u64,
     /// This thread's scheduling class, once it was asked for.
     class: Option<Class>,
     /// Whether this handler is counted in [`Udpif::behind`].
@@ -94,7 +95,7 @@ impl Handler {
             watch_until: Duration::ZERO,
             is_awaiting: false,
             unheard: 0,
-            heard_ms: 0,
+            unheard_ms: 0,
             class: None,
             is_behind: false,
         }
@@ -339,11 +340,11 @@ impl Handler {
         match self.port.send(messages) {
             Ok(()) => {
                 if self.unheard == 0 {
-                    self.heard_ms = self.worker.begun_ms();
+                    self.unheard_ms = self.worker.begun_ms();
                 }
                 self.unheard += self.worker.message_count();
                 self.worker.settle();
-                let waited = self.worker.begun_ms().saturating_sub(self.heard_ms);
+                let waited = self.worker.begun_ms().saturating_sub(self.unheard_ms);
                 if self.unheard >= UNHEARD || waited >= UNHEARD_MS {
                     self.hear();
                 }

@@ -438,10 +438,15 @@ impl Worker {
             Some(at) => Some(self.puts.swap_remove(at)),
             None => {
                 let at = self.earlier.iter().position(is_it);
-                at.and_then(|at| self.earlier.swap_remove_back(at))
+                at.and_then(|at| self.earlier.remove(at))
             }
         };
         match put {
+            // Its flow was forgotten and has been put again since: what is known of it is the later put's.
+            Some(put) if self.puts.iter().chain(&self.earlier).any(|p| p.ufid == put.ufid) => {
+                count(&self.udpif.counters.refused);
+                FLOW_PUT_ERROR.add(1);
+            }
             Some(put) => self.put_refused(put.ufid, errno),
             None => {
                 count(&self.udpif.counters.execute_failed);
