@@ -8,12 +8,12 @@
 //! Plain values, any thread. Ids change when the module is loaded anew; the monitor tells
 //!. Source: `include/uapi/linux/genetlink.h`.
 
-use netlink_packet_core::{NetlinkMessage, ParseableParametrized};
-use netlink_packet_generic::ctrl::nlas::{GenlCtrlAttrs, McastGrpAttrs};
-use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
-use netlink_packet_generic::{GenlHeader, GenlMessage};
+use netlink_packet_core::NetlinkMessage;
+use netlink_packet_generic::GenlMessage;
+use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd, nlas::GenlCtrlAttrs};
 use thiserror::Error as ThisError;
 
+use crate::attr::{Attr, AttrError, Attrs};
 use crate::error::Error;
 use crate::msg::{Genl, MsgBuf};
 use crate::socket::Socket;
@@ -22,9 +22,17 @@ use crate::uapi::{
     OVS_VPORT_FAMILY,
 };
 
+const CTRL_ATTR_FAMILY_ID: u16 = libc::CTRL_ATTR_FAMILY_ID as u16;
+const CTRL_ATTR_FAMILY_NAME: u16 = libc::CTRL_ATTR_FAMILY_NAME as u16;
+const CTRL_ATTR_MCAST_GROUPS: u16 = libc::CTRL_ATTR_MCAST_GROUPS as u16;
+const CTRL_ATTR_MCAST_GRP_NAME: u16 = libc::CTRL_ATTR_MCAST_GRP_NAME as u16;
+const CTRL_ATTR_MCAST_GRP_ID: u16 = libc::CTRL_ATTR_MCAST_GRP_ID as u16;
+
 /// A generic netlink family as the kernel registered it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Family {
+    /// Its name.
+    pub name: String,
     /// What `nlmsg_type` must be.
     pub id: u16,
     /// Multicast groups: name and id.
@@ -37,21 +45,40 @@ impl Family {
         self.groups.iter().find(|(n, _)| n == name).map(|(_, id)| *id)
     }
 
-    /// Parses a family's description by `nlctrl`; `None` when it is something else.
+    /// Parses a family's description by `nlctrl`; `None` when it is something else. (Not by
+    /// `netlink-packet-generic`, which panics on some descriptions that lie about their lengths.)
     pub fn parse(genl: Genl<'_>) -> Option<Self> {
-        let message = parse(genl)?;
         let mut family = Self::default();
-        for attr in &message.nlas {
-            match attr {
-                GenlCtrlAttrs::FamilyId(id) => family.id = *id,
-                GenlCtrlAttrs::McastGroups(groups) => {
-                    family.groups = groups.iter().filter_map(|g| group(g)).collect();
+        Attrs::each::<AttrError>(genl.body, |attr, _| {
+            match attr.kind {
+                CTRL_ATTR_FAMILY_ID => family.id = attr.u16()?,
+                CTRL_ATTR_FAMILY_NAME => attr.str()?.clone_into(&mut family.name),
+                CTRL_ATTR_MCAST_GROUPS => {
+                    for entry in attr.attrs() {
+                        family.groups.extend(group(&entry?)?);
+                    }
                 }
                 _ => {}
             }
-        }
+            Ok(())
+        })
+        .ok()?;
         (family.id != 0).then_some(family)
     }
+}
+
+/// A multicast group, if it has a name and an id.
+fn group(entry: &Attr<'_>) -> Result<Option<(String, u32)>, AttrError> {
+    let (mut name, mut id) = (None, None);
+    for attr in entry.attrs() {
+        let attr = attr?;
+        match attr.kind {
+            CTRL_ATTR_MCAST_GRP_NAME => name = Some(attr.str()?.to_owned()),
+            CTRL_ATTR_MCAST_GRP_ID => id = Some(attr.u32()?),
+            _ => {}
+        }
+    }
+    Ok(name.zip(id))
 }
 
 /// The OVS families.
@@ -177,24 +204,6 @@ pub fn resolve(socket: &mut Socket, name: &'static str) -> Result<Option<Family>
     }
 }
 
-/// A message of the family `nlctrl`, which announces and describes the others.
-pub(crate) fn parse(genl: Genl<'_>) -> Option<GenlCtrl> {
-    let header = GenlHeader { cmd: genl.cmd, version: genl.version };
-    GenlCtrl::parse_with_param(genl.body, header).ok()
-}
-
-fn group(attrs: &[McastGrpAttrs]) -> Option<(String, u32)> {
-    let name = attrs.iter().find_map(|a| match a {
-        McastGrpAttrs::Name(name) => Some(name.clone()),
-        McastGrpAttrs::Id(_) => None,
-    })?;
-    let id = attrs.iter().find_map(|a| match a {
-        McastGrpAttrs::Id(id) => Some(*id),
-        McastGrpAttrs::Name(_) => None,
-    })?;
-    Some((name, id))
-}
-
 async fn required_async(
     handle: &genetlink::GenetlinkHandle,
     name: &'static str,
@@ -210,9 +219,53 @@ async fn resolve_async(
     match genetlink::resolver::Resolver::new().query_family(handle, name).await {
         Ok(f) => {
             let groups = f.multicast_groups.into_iter().collect();
-            Ok(Some(Family { id: f.id, groups }))
+            Ok(Some(Family { name: name.to_owned(), id: f.id, groups }))
         }
         Err(NetlinkError(e)) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(source) => Err(FamilyError::Async { name, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attr::AttrWriter;
+
+    #[test]
+    fn a_description_is_read() {
+        let mut body = Vec::new();
+        let mut w = AttrWriter::new(&mut body);
+        w.str(CTRL_ATTR_FAMILY_NAME, "ovs_vport");
+        w.u16(CTRL_ATTR_FAMILY_ID, 0x22);
+        let groups = w.begin(CTRL_ATTR_MCAST_GROUPS);
+        for (number, name, id) in [(1, "ovs_vport", 9), (2, "other", 10)] {
+            let group = w.begin(number);
+            w.u32(CTRL_ATTR_MCAST_GRP_ID, id);
+            w.str(CTRL_ATTR_MCAST_GRP_NAME, name);
+            w.end(group).unwrap();
+        }
+        w.end(groups).unwrap();
+        let family = Family::parse(Genl { cmd: 1, version: 2, body: &body }).unwrap();
+        assert_eq!((family.name.as_str(), family.id), ("ovs_vport", 0x22));
+        assert_eq!(family.group("other"), Some(10));
+        assert_eq!(family.group("ovs_datapath"), None);
+    }
+
+    #[test]
+    fn a_policy_that_lies_about_its_length_is_passed_over() {
+        // Found by fuzzing: CTRL_ATTR_POLICY (8) whose value is an attribute of 14,848 bytes that is not
+        // there.
+        let body = [12, 0, 8, 0, 0, 0x3a, 1, 0, 0, 0, 0, 0, 6, 0, 1, 0, 0x22, 0, 0, 0];
+        let family = Family::parse(Genl { cmd: 1, version: 2, body: &body }).unwrap();
+        assert_eq!(family.id, 0x22);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(
+            body in proptest::collection::vec(proptest::num::u8::ANY, 0..64),
+        ) {
+            let _ = Family::parse(Genl { cmd: 1, version: 2, body: &body });
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
-use netlink_packet_generic::ctrl::{GenlCtrlCmd, nlas::GenlCtrlAttrs};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
@@ -202,22 +201,13 @@ fn ovs_event<T>(
 }
 
 fn family_event(genl: Genl<'_>) -> Option<Event> {
-    let Some(message) = family::parse(genl) else { return Some(Event::Lost) };
-    let change = match message.cmd {
-        GenlCtrlCmd::NewFamily => Change::New,
-        GenlCtrlCmd::DelFamily => Change::Gone,
+    let change = match libc::c_int::from(genl.cmd) {
+        libc::CTRL_CMD_NEWFAMILY => Change::New,
+        libc::CTRL_CMD_DELFAMILY => Change::Gone,
         _ => return None,
     };
-    let name = message.nlas.iter().find_map(|a| match a {
-        GenlCtrlAttrs::FamilyName(name) => Some(name.clone()),
-        _ => None,
-    });
-    let id = message.nlas.iter().find_map(|a| match a {
-        GenlCtrlAttrs::FamilyId(id) => Some(*id),
-        _ => None,
-    });
-    Some(match (name, id) {
-        (Some(name), Some(id)) => Event::Family(change, name, id),
+    Some(match Family::parse(genl) {
+        Some(Family { name, id, .. }) if !name.is_empty() => Event::Family(change, name, id),
         _ => Event::Lost,
     })
 }
