@@ -93,6 +93,8 @@ struct World {
     reconciler: Reconciler,
     hands: Vec<Hand>,
     revalidator: Revalidator,
+    /// Flows that somebody else installed.
+    foreign: u8,
     now_ms: u64,
 }
 
@@ -127,6 +129,7 @@ impl World {
             reconciler: Reconciler::default(),
             hands,
             revalidator,
+            foreign: 0,
             now_ms,
         };
         world.configure(0);
@@ -230,7 +233,10 @@ impl World {
             Step::ForeignFlow(n) => {
                 if let Some((ufid, key, mask)) = self.ukey(*n) {
                     let del = FlowOp::Del { ufid: Some(&ufid), key: &key };
-                    let other = [*n as u8; 16];
+                    // A name of its own: a flow that comes back by the same name with other actions cannot
+                    // be told by a terse dump, which the peer makes as well.
+                    self.foreign += 1;
+                    let other = [self.foreign; 16];
                     let put = FlowOp::Put {
                         ufid: Some(&other),
                         key: &key,

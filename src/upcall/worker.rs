@@ -441,9 +441,14 @@ impl Worker {
                 at.and_then(|at| self.earlier.remove(at))
             }
         };
+        let is_later = |other: &Put, put: &Put| other.seq.wrapping_sub(put.seq) as i32 > 0;
+        let is_again = |put: &Put| {
+            let all = self.puts.iter().chain(&self.earlier);
+            all.into_iter().any(|other| other.ufid == put.ufid && is_later(other, put))
+        };
         match put {
             // Its flow was forgotten and has been put again since: what is known of it is the later put's.
-            Some(put) if self.puts.iter().chain(&self.earlier).any(|p| p.ufid == put.ufid) => {
+            Some(put) if is_again(&put) => {
                 count(&self.udpif.counters.refused);
                 FLOW_PUT_ERROR.add(1);
             }
