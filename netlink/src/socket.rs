@@ -60,6 +60,8 @@ pub struct Socket {
     next_seq: u32,
     rcvbuf: usize,
     rx: Vec<u8>,
+    /// How long `rx` is when something is received into it.
+    rx_bytes: usize,
     reply: Vec<u8>,
     answered: Vec<bool>,
     /// Milliseconds that a receive of the kernel's waits; 0 before that was set.
@@ -118,6 +120,7 @@ impl Socket {
             next_seq: 1,
             rcvbuf,
             rx,
+            rx_bytes: RX_BYTES,
             reply,
             answered,
             rcvtimeo_ms,
@@ -139,6 +142,14 @@ impl Socket {
         sys::set_rcvbuf(self.as_fd(), i32::try_from(bytes).unwrap_or(i32::MAX))?;
         self.rcvbuf = sys::rcvbuf(self.as_fd())?;
         Ok(self.rcvbuf)
+    }
+
+    /// Has transactions and dumps receive no datagram longer than `bytes` from now on: a longer one is
+    /// an error. The kernel makes the datagrams of a dump as long as the longest buffer that was ever
+    /// handed to the socket, up to 32 KiB, and where it is not preemptible nobody else has the CPU while
+    /// it fills one. For a socket that nothing was received with yet.
+    pub fn limit_datagrams(&mut self, bytes: usize) {
+        self.rx_bytes = bytes.min(RX_BYTES);
     }
 
     /// Makes the descriptor non-blocking, for event loops; the methods here do not depend on it.
@@ -458,9 +469,9 @@ impl Socket {
     /// Receives one datagram into `rx` and returns its length; `None` when there is none after
     /// `timeout`.
     pub(crate) fn receive(&mut self, timeout: Duration) -> Result<Option<usize>, RecvError> {
-        if self.rx.len() != RX_BYTES {
+        if self.rx.len() != self.rx_bytes {
             // Fresh from the system, of which only what a datagram reaches becomes memory.
-            self.rx = vec![0; RX_BYTES];
+            self.rx = vec![0; self.rx_bytes];
         }
         loop {
             let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;

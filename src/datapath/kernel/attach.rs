@@ -14,6 +14,7 @@ use ovs_netlink::{
 
 use super::{Channel, Channels, KernelDatapath, KernelOptions, family_error, translate};
 use crate::datapath::{Dispatch, DpError, DpErrorKind, Feature, Support, error::Op};
+use crate::limits;
 
 impl KernelDatapath {
     /// Names of all datapaths of the network namespace.
@@ -51,6 +52,7 @@ impl KernelDatapath {
             support,
             options: KernelOptions::default(),
             channels: Channels::default().with(channel),
+            terse_channels: Channels::of_datagrams(limits::TERSE_DUMP_DATAGRAM_BYTES),
             handlers: Mutex::default(),
         })
     }

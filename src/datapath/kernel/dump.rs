@@ -28,16 +28,16 @@ pub(super) struct KernelDump {
 
 impl KernelDump {
     pub fn start(datapath: &KernelDatapath, detail: DumpDetail) -> Result<Self, DpError> {
-        let omit = match detail {
-            DumpDetail::Terse => UfidFlags::TERSE,
-            DumpDetail::Full => UfidFlags::empty(),
+        let (omit, channels) = match detail {
+            DumpDetail::Terse => (UfidFlags::TERSE, &datapath.terse_channels),
+            DumpDetail::Full => (UfidFlags::empty(), &datapath.channels),
         };
         let mut dump = Self {
             name: datapath.name().to_owned(),
             dp_ifindex: datapath.dp_ifindex,
             families: datapath.families.clone(),
             omit,
-            channels: datapath.channels.clone(),
+            channels: channels.clone(),
             under_way: None,
             attempts_left: limits::DUMP_ATTEMPTS,
         };

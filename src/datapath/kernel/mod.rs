@@ -89,6 +89,8 @@ pub struct KernelDatapath {
     support: Support,
     options: KernelOptions,
     channels: Channels,
+    /// Those for terse dumps, which come in small pieces.
+    terse_channels: Channels,
     /// Port ids of the handlers' sockets.
     handlers: Mutex<Vec<u32>>,
 }
@@ -110,17 +112,31 @@ impl Channel {
 
 /// Sockets for requests that nobody uses just now; clones are the same.
 #[derive(Clone, Debug, Default)]
-struct Channels(Arc<Mutex<Vec<Channel>>>);
+struct Channels {
+    idle: Arc<Mutex<Vec<Channel>>>,
+    /// The longest datagram that they receive, if they are not for any.
+    datagram_bytes: Option<usize>,
+}
 
 impl Channels {
+    fn of_datagrams(bytes: usize) -> Self {
+        Self { datagram_bytes: Some(bytes), ..Self::default() }
+    }
+
     fn with(self, channel: Channel) -> Self {
         self.give_back(channel);
         self
     }
 
     fn take(&self) -> Result<Channel, Error> {
-        let idle = self.idle().pop();
-        idle.map_or_else(Channel::open, Ok)
+        if let Some(channel) = self.idle().pop() {
+            return Ok(channel);
+        }
+        let mut channel = Channel::open()?;
+        if let Some(bytes) = self.datagram_bytes {
+            channel.socket.limit_datagrams(bytes);
+        }
+        Ok(channel)
     }
 
     fn give_back(&self, mut channel: Channel) {
@@ -132,7 +148,7 @@ impl Channels {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,6 +192,7 @@ impl KernelDatapath {
             support,
             options,
             channels: Channels::default().with(channel),
+            terse_channels: Channels::of_datagrams(limits::TERSE_DUMP_DATAGRAM_BYTES),
             handlers: Mutex::new(Vec::new()),
         })
     }
