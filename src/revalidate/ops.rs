@@ -104,7 +104,7 @@ impl Revalidator {
                     }
                 }
             });
-            pace.rest();
+            pace.rest_from_changes();
         }
         if !again.is_empty() {
             udpif.changes.recheck(again);

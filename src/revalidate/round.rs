@@ -195,7 +195,7 @@ impl Revalidator {
         while round.fetch(&mut piece) {
             let before = mine.flows;
             let read = piece.each_counts(|counts, message| {
-                pace.step();
+                pace.steps(1);
                 self.look_at_flow(round, counts, message, &mut mine);
             });
             if let Err(error) = read {
@@ -318,6 +318,7 @@ impl Revalidator {
     fn sweep(&mut self, number: u32, now_ms: u64) {
         let udpif = self.shared.udpif.clone();
         let mut gone = Vec::new();
+        let mut pace = Pace::new(&udpif);
         for mut shard in udpif.ukeys.shards() {
             for ukey in shard.iter_mut().filter(|ukey| ukey.state == UkeyState::Operational) {
                 // A flow that no dump has shown yet gets the next one to appear in.
@@ -328,10 +329,13 @@ impl Revalidator {
                     gone.push(ukey.ufid);
                 }
             }
+            drop(shard);
+            pace.rest();
         }
         // A dump may pass over a flow when the table is resized under it: the kernel is asked.
         for ufid in gone {
             self.attend(ASKING, now_ms);
+            pace.steps(ASKING);
             match self.shared.datapath.flow_get(&ufid.0, &mut |_| ()) {
                 Ok(true) => MISSED.add(1),
                 Ok(false) => {
@@ -353,7 +357,9 @@ impl Revalidator {
         let (udpif, datapath) = (&*self.shared.udpif, &*self.shared.datapath);
         let seq = udpif.changes.seq();
         let mut found = Vec::new();
+        let mut pace = Pace::new(udpif);
         for (ufid, key) in unknown {
+            pace.steps(ASKING);
             // A put that was on its way during the dump has its ukey by now.
             let Some(ufid) = ufid else {
                 if let Some(key) = key {

@@ -112,3 +112,47 @@ fn install_foreign_again_as_ours(udpif: &Udpif, datapath: &dyn Datapath) {
     }
     shard.get_mut(&ufid).unwrap().state = UkeyState::Operational;
 }
+
+/// The calling thread's scheduling policy: field 41 of `proc_pid_stat(5)`.
+fn policy() -> i32 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1;
+    fields.split_whitespace().nth(41 - 3).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_revalidator_goes_before_others_with_a_handler_and_rests() {
+    let (_, udpif) = world();
+    let is_allowed = {
+        let mut class = ovs_netlink::sched::Class::of_this_thread();
+        let raised = class.raise(true).is_ok();
+        class.raise(false).unwrap();
+        raised
+    };
+    let normal = policy();
+    let mut pace = pace::Pace::new(&udpif);
+    assert_eq!(policy(), normal, "nobody is behind");
+    udpif.behind.store(1, Ordering::Relaxed);
+    udpif.raised.store(1, Ordering::Relaxed);
+    pace.rest();
+    assert_eq!(policy() == libc::SCHED_FIFO, is_allowed);
+    assert!(!pace.slept().is_zero());
+    // What it may sleep in a round is bounded, and without sleep it does not go before anybody.
+    udpif.awaiting.store(1, Ordering::Relaxed);
+    pace.rest();
+    assert_eq!(policy(), normal);
+    let slept = pace.slept();
+    pace.rest();
+    assert_eq!(pace.slept(), slept);
+    drop(pace);
+
+    udpif.awaiting.store(0, Ordering::Relaxed);
+    let pace = pace::Pace::new(&udpif);
+    assert_eq!(policy() == libc::SCHED_FIFO, is_allowed);
+    drop(pace);
+    assert_eq!(policy(), normal);
+    let mut pace = pace::Pace::new(&udpif);
+    udpif.raised.store(0, Ordering::Relaxed);
+    pace.rest();
+    assert_eq!(policy(), normal, "no handler does any more");
+}

@@ -9,7 +9,7 @@
 //! [`Budget`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::prctl::set_timerslack;
@@ -68,15 +68,14 @@ pub struct Handler {
     budget: Budget,
     /// Until when somebody with little to ask is looked out for.
     watch_until: Duration,
-    /// The last turn left the rest alone for those with little to ask.
-    is_awaiting: bool,
     /// Messages sent since refusals were asked for, and when the first of them was.
     unheard: usize,
     unheard_ms: u64,
     /// This thread's scheduling class, once it was asked for.
     class: Option<Class>,
-    /// Whether this handler is counted in [`Udpif::behind`].
+    /// Whether this handler is counted in [`Udpif::behind`], and in [`Udpif::awaiting`].
     is_behind: bool,
+    is_awaiting: bool,
 }
 
 impl Handler {
@@ -93,11 +92,11 @@ impl Handler {
             was_full: false,
             budget: Budget::default(),
             watch_until: Duration::ZERO,
-            is_awaiting: false,
             unheard: 0,
             unheard_ms: 0,
             class: None,
             is_behind: false,
+            is_awaiting: false,
         }
     }
 
@@ -122,13 +121,13 @@ impl Handler {
     pub fn turn(&mut self, wait: Duration) -> Result<(), RecvError> {
         let is_behind = self.was_full || !self.queue.is_empty();
         self.tell_behind(is_behind);
-        let read = self.read(if is_behind { Duration::ZERO } else { wait })?;
-        if !self.queue.is_empty() || self.was_full && read > SMALL {
-            self.was_full = false;
-            return self.turn_with_backlog(read);
+        if is_behind {
+            return self.turn_with_backlog();
         }
+        let read = self.read(wait)?;
         // Only who pauses may go before others.
         self.go_before_others(false);
+        self.tell_awaiting(false);
         self.was_full = read == UPCALL_BATCH;
         match read {
             0 => {
@@ -141,22 +140,29 @@ impl Handler {
         Ok(())
     }
 
-    /// Empties the socket, of which `read` upcalls are in the ring, answers who has little to ask and
-    /// some of the rest, and pauses if others want the CPU and somebody would wait for it.
-    fn turn_with_backlog(&mut self, read: usize) -> Result<(), RecvError> {
+    /// Empties the socket, answers who has little to ask and some of the rest, and pauses if others want
+    /// the CPU and somebody would wait for it.
+    fn turn_with_backlog(&mut self) -> Result<(), RecvError> {
         let (begun, worked) =
             (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
         let is_watched = begun < self.watch_until;
         self.go_before_others(is_watched && self.budget.is_contended());
-        let mut is_light = self.drain(read)?;
-        // What was sent may be answered at once: the rest waits for it, but not twice in a row.
-        self.is_awaiting = is_light && !self.is_awaiting;
-        if !self.is_awaiting {
-            self.serve_queue(is_watched);
-            if is_watched {
-                // Who asked meanwhile need not wait for the pause too.
-                let read = self.read(Duration::ZERO)?;
-                is_light |= self.drain(read)?;
+        let read = self.read(Duration::ZERO)?;
+        self.was_full = false;
+        let (mut is_light, mut is_awaiting) = (false, false);
+        if self.queue.is_empty() && read <= SMALL {
+            self.serve_ring(|_| Some(None));
+        } else {
+            is_light = self.drain(read)?;
+            // What was sent may be answered at once: the rest waits for it.
+            is_awaiting = self.budget.is_awaiting(begun, is_light);
+            if !is_awaiting {
+                self.serve_queue(is_watched);
+                if is_watched {
+                    // Who asked meanwhile need not wait for the pause too.
+                    let read = self.read(Duration::ZERO)?;
+                    is_light |= self.drain(read)?;
+                }
             }
         }
         if is_light {
@@ -167,7 +173,9 @@ impl Handler {
         let on_cpu = clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked).min(took);
         // The CPU clock of some kernels is no finer than a tick.
         let worked = if on_cpu.is_zero() && self.is_raised() { took } else { on_cpu };
-        let pause = self.budget.pause_after(Turn { now, took, worked, is_watched, is_light });
+        let turn = Turn { now, took, worked, is_watched, is_light, is_awaiting };
+        let pause = self.budget.pause_after(turn);
+        self.tell_awaiting(self.budget.is_awaiting(now, false));
         if let Some(pause) = pause {
             // Not on the socket: what the storm sends would end the pause at once.
             std::thread::sleep(pause);
@@ -205,6 +213,7 @@ impl Handler {
             let _ = set_timerslack(1);
             self.class = Some(Class::of_this_thread());
         }
+        let was_raised = self.is_raised();
         if let Some(class) = &mut self.class
             && let Err(error) = class.raise(is_raised)
         {
@@ -212,18 +221,17 @@ impl Handler {
                 "a storm of upcalls, and other threads want the CPU: first packets of quiet ports \
                  would wait less if this thread might have a real-time priority (CAP_SYS_NICE): {error}");
         }
+        tell(&self.udpif.raised, was_raised, self.is_raised());
     }
 
     fn tell_behind(&mut self, is_behind: bool) {
-        if is_behind != self.is_behind {
-            self.is_behind = is_behind;
-            let behind = &self.udpif.behind;
-            if is_behind {
-                behind.fetch_add(1, Ordering::Relaxed);
-            } else {
-                behind.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        tell(&self.udpif.behind, self.is_behind, is_behind);
+        self.is_behind = is_behind;
+    }
+
+    fn tell_awaiting(&mut self, is_awaiting: bool) {
+        tell(&self.udpif.awaiting, self.is_awaiting, is_awaiting);
+        self.is_awaiting = is_awaiting;
     }
 
     fn read(&mut self, wait: Duration) -> Result<usize, RecvError> {
@@ -370,6 +378,17 @@ impl Handler {
 impl Drop for Handler {
     fn drop(&mut self) {
         self.tell_behind(false);
+        self.tell_awaiting(false);
+        tell(&self.udpif.raised, self.is_raised(), false);
+    }
+}
+
+/// Keeps the number of handlers of which something is so.
+fn tell(number: &AtomicUsize, was: bool, is: bool) {
+    match (was, is) {
+        (false, true) => _ = number.fetch_add(1, Ordering::Relaxed),
+        (true, false) => _ = number.fetch_sub(1, Ordering::Relaxed),
+        _ => {}
     }
 }
 

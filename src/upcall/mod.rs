@@ -139,6 +139,10 @@ pub struct Udpif {
     pub gate: Gate,
     /// Handlers that have more upcalls waiting than they can serve at once. What can wait does.
     pub behind: AtomicUsize,
+    /// Handlers that have themselves run before all other threads.
+    pub raised: AtomicUsize,
+    /// Handlers that await an answer to what they have just answered.
+    pub awaiting: AtomicUsize,
     /// Counts.
     pub counters: Counters,
     /// The kernel's side.
@@ -177,6 +181,8 @@ impl Udpif {
             limit: FlowLimit::default(),
             gate: Gate::default(),
             behind: AtomicUsize::new(0),
+            raised: AtomicUsize::new(0),
+            awaiting: AtomicUsize::new(0),
             counters: Counters::default(),
             health: Health::default(),
             target,
