@@ -320,7 +320,6 @@ impl Worker {
     fn install(&mut self, key: &[u8]) {
         let udpif = &self.udpif;
         let is_megaflow = udpif.settings.megaflows.load(Ordering::Relaxed);
-        // Without a mask the kernel matches all that the key says.
         let (key, mask, ufid) = if is_megaflow {
             let wc = &self.out.wc;
             let (ufid, id) = self.namer.megaflow(self.reader.flow(), wc);
@@ -332,14 +331,14 @@ impl Worker {
                     "cannot encode a megaflow: {error}");
                 return;
             }
-            (&*self.key, &*self.mask, ufid)
+            (&*self.key, Some(&*self.mask), ufid)
         } else {
-            (key, &[][..], self.namer.exact(key))
+            (key, None, self.namer.exact(key))
         };
         let new = NewUkey {
             ufid,
             key,
-            mask: Some(mask).filter(|mask| !mask.is_empty()),
+            mask,
             actions: self.out.actions.as_bytes(),
             bridge: self.out.bridge,
             deps: &self.out.deps,
@@ -372,7 +371,8 @@ impl Worker {
         let put = FlowPut {
             dp_ifindex: udpif.target.dp_ifindex,
             key,
-            mask: Some(mask).filter(|mask| !mask.is_empty()),
+            // What the key says is matched without a mask as well; the kernel would make this one.
+            mask: mask.or_else(|| self.reader.exact_mask()),
             actions: self.out.actions.as_bytes(),
             ufid: Some(ufid.0),
             if_exists: IfExists::Fail,
