@@ -437,19 +437,17 @@ impl ShardGuard<'_> {
 
     /// Adds a ukey; false, and nothing done, if there is one of that name already.
     pub fn insert(&mut self, new: &NewUkey<'_>) -> bool {
-        if self.find(&new.ufid).is_some() {
-            return false;
-        }
         let Shard { by_ufid, slab } = &mut *self.shard;
+        let entry = by_ufid.entry(
+            hash(&new.ufid),
+            |place| slab.get(*place).is_some_and(|ukey| ukey.ufid == new.ufid),
+            |place| slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid)),
+        );
+        let Entry::Vacant(entry) = entry else {
+            return false;
+        };
         let made_in = self.map.phase.load(Ordering::Acquire);
-        let place = slab.insert_with(|| {
-            let mut ukey = Ukey::new(new);
-            ukey.made_in = made_in;
-            ukey
-        });
-        by_ufid.insert_unique(hash(&new.ufid), place, |place| {
-            slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
-        });
+        entry.insert(slab.insert_with(|| Ukey { made_in, ..Ukey::new(new) }));
         self.map.count.fetch_add(1, Ordering::Relaxed);
         true
     }

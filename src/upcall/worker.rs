@@ -103,14 +103,16 @@ pub struct Worker {
     changed_tags: Vec<u64>,
 }
 
-/// Which of a batch's keys may be equal. Not a secret hash: keys that are made to have the same are
-/// compared with each other, which are at most those of one batch.
+/// Bytes at the end of a key that tell the keys of a batch apart: addresses, ports and flags.
+const KEY_TAIL: usize = 64;
+
+/// Which of a batch's keys may be equal. Not a secret hash, and not of the whole key: keys that are made to
+/// have the same are compared with each other, which are at most those of one batch.
 fn key_hash(key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = key.as_chunks();
+    let (words, _) = key.last_chunk::<KEY_TAIL>().map_or(key, |tail| tail).as_chunks();
     let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
     let hash = words.iter().fold(0, |hash, word| add(hash, u64::from_ne_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, byte| add(hash, u64::from(*byte)));
     // The ends of a product are the weaker bits.
     hash ^ hash >> 32
 }
