@@ -45,6 +45,10 @@ const MASK_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WildcardsId(pub u64);
 
+/// Stands for keys that differ in values only: what headers there are is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyKind(u64);
+
 /// A value of the key that the flow has as it is, of 2, 4, 8 or 16 bytes.
 #[derive(Clone, Copy)]
 struct Move {
@@ -62,6 +66,7 @@ struct KnownMask {
 
 /// A key that is remembered.
 struct Pattern {
+    kind: KeyKind,
     /// Bytes of the key.
     len: usize,
     /// The key in words: the bits that must agree, and how.
@@ -91,6 +96,8 @@ pub struct KeyReader {
     is_like_last: bool,
     next: usize,
     since_learnt: u32,
+    /// Keys ever remembered.
+    learnt: u64,
     inverted: Vec<u8>,
 }
 
@@ -105,6 +112,7 @@ impl KeyReader {
             is_like_last: false,
             next: 0,
             since_learnt: 0,
+            learnt: 0,
             inverted: Vec::new(),
         }
     }
@@ -112,6 +120,11 @@ impl KeyReader {
     /// What the key that was read last says.
     pub fn flow(&self) -> &Flow {
         &self.flow
+    }
+
+    /// Of which kind the key is that was read last; `None` if it is not like one that is remembered.
+    pub fn kind(&self) -> Option<KeyKind> {
+        self.pattern().map(|pattern| pattern.kind)
     }
 
     /// Reads a key. See [`OdpKey::to_flow`].
@@ -232,6 +245,8 @@ impl KeyReader {
         let Some(pattern) = self.patterns.get_mut(at) else { return };
         self.next = (at + 1) % PATTERNS;
         if pattern.learn(key, &self.flow, fitness, &self.support, &mut self.inverted).is_some() {
+            self.learnt += 1;
+            pattern.kind = KeyKind(self.learnt);
             (self.last, self.is_like_last) = (at, true);
         } else {
             // No key is like this.
@@ -453,6 +468,7 @@ impl Default for Pattern {
     /// A pattern that no key is like.
     fn default() -> Self {
         Self {
+            kind: KeyKind(0),
             len: 0,
             words: Vec::new(),
             last: (0, 0),

@@ -20,6 +20,7 @@ pub mod limit;
 pub mod name;
 pub mod ports;
 pub mod slab;
+mod translated;
 pub mod trigger;
 pub mod ukey;
 pub mod worker;

@@ -5,7 +5,8 @@
 //! input or output itself, so a handler thread and a replay walk the same road.
 //!
 //! What always holds: nothing is allocated once the buffers have grown; an upcall that cannot be
-//! read is counted and dropped; within a batch equal keys are translated once.
+//! read is counted and dropped; within a batch equal keys are translated once, and what is translated for
+//! one packet serves the next ones that it holds for ([`Translated`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -28,6 +29,7 @@ use crate::xlate::{XlateIn, XlateOut, translate};
 use super::Udpif;
 use super::name::Namer;
 use super::ports::PortCount;
+use super::translated::{Basis, Translated};
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
 use crate::coverage::counter;
 use crate::limits::UPCALL_BATCH;
@@ -82,6 +84,8 @@ pub struct Worker {
     now_ms: u64,
     changes_seq: u64,
     out: XlateOut,
+    /// What `out` is the translation of.
+    translated: Translated,
     reader: KeyReader,
     key: Vec<u8>,
     mask: Vec<u8>,
@@ -133,6 +137,7 @@ impl Worker {
             now_ms: 0,
             changes_seq: 0,
             out: XlateOut::default(),
+            translated: Translated::new(),
             key: Vec::new(),
             mask: Vec::new(),
             arena: Vec::new(),
@@ -153,6 +158,7 @@ impl Worker {
         self.changes_seq = self.udpif.changes.seq();
         self.snapshot = self.udpif.snapshot.load_full();
         self.now_ms = now_ms;
+        self.translated.clear();
         self.messages.clear();
         self.puts.clear();
         self.decided.clear();
@@ -290,8 +296,7 @@ impl Worker {
             }
         }
         let snapshot = self.snapshot.clone();
-        let input = XlateIn { snapshot: &snapshot, flow: self.reader.flow(), now_ms: self.now_ms };
-        translate(input, &mut self.out);
+        self.translate(&snapshot);
         let bytes = upcall.packet.len() as u64;
         self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
 
@@ -315,6 +320,19 @@ impl Worker {
         self.install(upcall.key);
         self.execute(upcall, &decided);
         true
+    }
+
+    /// Translates the packet that was read last, unless the last translation holds for it as well.
+    fn translate(&mut self, snapshot: &Snapshot) {
+        let (flow, kind) = (self.reader.flow(), self.reader.kind());
+        // A megaflow that matches it is on its way already.
+        let is_exact = !self.udpif.settings.megaflows.load(Ordering::Relaxed);
+        let changes_seq = self.udpif.changes.seq();
+        let basis = kind.filter(|_| is_exact).map(|kind| Basis { kind, changes_seq });
+        if !self.translated.holds_for(flow, basis, &self.out.wc) {
+            translate(XlateIn { snapshot, flow, now_ms: self.now_ms }, &mut self.out);
+            self.translated.remember(flow, basis);
+        }
     }
 
     /// Appends a put of the megaflow that was just decided, if it is not installed yet and there is
