@@ -296,9 +296,12 @@ impl Worker {
             }
         }
         let snapshot = self.snapshot.clone();
-        self.translate(&snapshot);
         let bytes = upcall.packet.len() as u64;
-        self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
+        if self.translate(&snapshot) {
+            self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
+        } else {
+            self.udpif.credit(&self.out.effects, 1, bytes);
+        }
 
         let start = self.arena.len();
         self.arena.extend_from_slice(upcall.key);
@@ -322,17 +325,19 @@ impl Worker {
         true
     }
 
-    /// Translates the packet that was read last, unless the last translation holds for it as well.
-    fn translate(&mut self, snapshot: &Snapshot) {
+    /// Translates the packet that was read last; false if the last translation holds for it as well.
+    fn translate(&mut self, snapshot: &Snapshot) -> bool {
         let (flow, kind) = (self.reader.flow(), self.reader.kind());
         // A megaflow that matches it is on its way already.
         let is_exact = !self.udpif.settings.megaflows.load(Ordering::Relaxed);
         let changes_seq = self.udpif.changes.seq();
         let basis = kind.filter(|_| is_exact).map(|kind| Basis { kind, changes_seq });
-        if !self.translated.holds_for(flow, basis, &self.out.wc) {
-            translate(XlateIn { snapshot, flow, now_ms: self.now_ms }, &mut self.out);
-            self.translated.remember(flow, basis);
+        if self.translated.holds_for(flow, basis, &self.out.wc) {
+            return false;
         }
+        translate(XlateIn { snapshot, flow, now_ms: self.now_ms }, &mut self.out);
+        self.translated.remember(flow, basis);
+        true
     }
 
     /// Appends a put of the megaflow that was just decided, if it is not installed yet and there is
