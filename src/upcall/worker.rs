@@ -6,7 +6,7 @@
 //!
 //! What always holds: nothing is allocated once the buffers have grown; an upcall that cannot be
 //! read is counted and dropped; within a batch equal keys are translated once, and what is translated for
-//! one packet serves the next ones that it holds for ([`Translated`]).
+//! one packet serves the next ones that it holds for (`Translated`).
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
