@@ -66,8 +66,20 @@ struct Answer {
     lines: Vec<(&'static str, String)>,
 }
 
-fn ask(daemon: &mut Daemon, setup: &Setup, hosts: &[Host]) -> Answer {
+/// What the flows match.
+#[derive(Clone, Copy, PartialEq)]
+enum Matching {
+    /// What decided.
+    Mega,
+    /// All that the packet says: `upcall/disable-megaflows`.
+    Exact,
+}
+
+fn ask(daemon: &mut Daemon, setup: &Setup, hosts: &[Host], matching: Matching) -> Answer {
     daemon.start(setup);
+    if matching == Matching::Exact {
+        daemon.appctl(&["upcall/disable-megaflows"]);
+    }
     let wires: Vec<Injector> = hosts.iter().map(Injector::new).collect();
     // Both receivers are known in every VLAN before the first frame goes to them.
     for tag in [0, 10, 20] {
@@ -90,7 +102,10 @@ fn ask(daemon: &mut Daemon, setup: &Setup, hosts: &[Host]) -> Answer {
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    let dump = flows::settled();
+    let mut dump = flows::settled();
+    if matching == Matching::Exact {
+        dump = flows::dump_verbose();
+    }
     assert_eq!(dp_stats().lost, 0, "upcalls were lost, the comparison would mean nothing");
     let mut lines = Vec::new();
     for (i, frame) in FRAMES.iter().enumerate() {
@@ -153,23 +168,23 @@ impl Answer {
 }
 
 fn compare(bridge: &str) {
-    let (ours, peer) = answers(bridge);
+    let (ours, peer) = answers(bridge, Matching::Mega);
     ours.must_equal(&peer, bridge);
 }
 
 /// Ours and the peer's.
-fn answers(bridge: &str) -> (Answer, Answer) {
+fn answers(bridge: &str, matching: Matching) -> (Answer, Answer) {
     enter();
     let hosts: Vec<Host> = (1..=3).map(Host::silent).collect();
     let (_, setup) = setups().into_iter().find(|s| s.0 == bridge).expect("a bridge of that name");
     let peer = {
         let mut daemon = Daemon::peer();
-        ask(&mut daemon, &setup, &hosts)
+        ask(&mut daemon, &setup, &hosts, matching)
     };
     peer.write(bridge);
     let ours = {
         let mut daemon = Daemon::ours();
-        ask(&mut daemon, &setup, &hosts)
+        ask(&mut daemon, &setup, &hosts, matching)
     };
     (ours, peer)
 }
@@ -207,7 +222,7 @@ fn masks_of_a_native_tagged_port() {
 #[test]
 #[ignore = "needs the lab"]
 fn masks_of_a_tunnel() {
-    let (mut ours, mut peer) = answers("tunnel");
+    let (mut ours, mut peer) = answers("tunnel", Matching::Mega);
     // A customer's tag of VLAN 0 and priority 0 is one: it goes through. The peer takes it off.
     let frame = "priority_tag_0";
     let (through, off) = (ours.take(frame).expect("a flow"), peer.take(frame).expect("a flow"));
@@ -241,6 +256,19 @@ fn without_customers_priority(flow: &str) -> String {
 #[ignore = "needs the lab"]
 fn masks_across_a_patch() {
     compare("patch");
+}
+
+/// The peer puts flows without a mask there, and the kernel makes one: ours is the same, as the kernel
+/// tells it with all that it holds.
+#[test]
+#[ignore = "needs the lab"]
+fn flows_that_match_exactly() {
+    for bridge in ["plain", "trunk"] {
+        let (ours, peer) = answers(bridge, Matching::Exact);
+        let exact = |(_, flow): &&(_, String)| flow.contains("skb_mark(0),");
+        assert!(peer.lines.iter().filter(exact).count() > FRAMES.len() / 2, "{:?}", peer.lines);
+        ours.must_equal(&peer, bridge);
+    }
 }
 
 // Needs no lab: what the comparison rests on.

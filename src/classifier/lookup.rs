@@ -38,7 +38,6 @@ const WORDS: usize = CLASSIFIER_TRACKED_SUBTABLES / 64;
 
 /// What one trie told about the flow.
 struct Walk {
-    done: bool,
     /// Leading bits that decided the way.
     read: u8,
     /// Leading bits known to be significant already.
@@ -50,10 +49,10 @@ struct Walk {
     subtables: ArrayVec<u64, WORDS>,
 }
 
-impl Walk {
-    const NOT_YET: Self =
-        Self { done: false, read: 0, known: 0, lens: 0, subtables: ArrayVec::new_const() };
+/// The walks of one lookup, of those tries that were asked.
+type Walks = [Option<Walk>; MAX_PREFIX_FIELDS];
 
+impl Walk {
     /// False when no rule of `listed`, whose mask has a prefix of `len` bits, can match.
     #[inline]
     fn may_match(&self, listed: &Listed, len: u8) -> bool {
@@ -86,7 +85,7 @@ impl<R> Classifier<R> {
         mut wildcards: Option<&mut FlowWildcards>,
         stats: &mut LookupStats,
     ) -> Option<&RuleRef<R>> {
-        let mut walks = [Walk::NOT_YET; MAX_PREFIX_FIELDS];
+        let mut walks: Walks = std::array::from_fn(|_| None);
         let mut best: Option<&RuleRef<R>> = None;
         for listed in &self.order {
             if best.is_some_and(|best| best.priority >= listed.priority) {
@@ -121,21 +120,18 @@ impl<R> Classifier<R> {
         listed: &Listed,
         flow: &Flow,
         wildcards: Option<&FlowWildcards>,
-        walks: &mut [Walk; MAX_PREFIX_FIELDS],
+        walks: &mut Walks,
         stats: &mut LookupStats,
     ) -> bool {
         let mut tries = listed.tries;
         while tries != 0 {
             let i = tries.trailing_zeros() as usize;
             tries &= tries - 1;
-            let walk = &mut walks[i];
-            if !walk.done {
-                if wildcards.is_some() {
-                    continue;
-                }
-                // Bits cost nothing when nobody wants to know them.
-                self.walk_trie(i, flow, walk, stats);
+            if walks[i].is_none() && wildcards.is_some() {
+                continue;
             }
+            // Bits cost nothing when nobody wants to know them.
+            let walk = walks[i].get_or_insert_with(|| self.walk_trie(i, flow, stats));
             let len = listed.prefix_lens[i];
             if walk.may_match(listed, len) {
                 continue;
@@ -163,7 +159,7 @@ impl<R> Classifier<R> {
         version: Version,
         flow: &Flow,
         wildcards: &mut FlowWildcards,
-        walks: &mut [Walk; MAX_PREFIX_FIELDS],
+        walks: &mut Walks,
         stats: &mut LookupStats,
     ) -> Option<u32> {
         let last = subtable.stages.len() - 1;
@@ -173,10 +169,7 @@ impl<R> Classifier<R> {
             while tries != 0 {
                 let t = tries.trailing_zeros() as usize;
                 tries &= tries - 1;
-                let walk = &mut walks[t];
-                if !walk.done {
-                    self.walk_trie(t, flow, walk, stats);
-                }
+                let walk = walks[t].get_or_insert_with(|| self.walk_trie(t, flow, stats));
                 let len = listed.prefix_lens[t];
                 if !walk.may_match(listed, len) {
                     // Never more bits than this stage would have read.
@@ -209,10 +202,10 @@ impl<R> Classifier<R> {
         head
     }
 
-    fn walk_trie(&self, index: usize, flow: &Flow, walk: &mut Walk, stats: &mut LookupStats) {
-        let Some(trie) = self.tries.get(index) else { return };
+    fn walk_trie(&self, index: usize, flow: &Flow, stats: &mut LookupStats) -> Walk {
+        let mut walk = Walk { read: 0, known: 0, lens: 0, subtables: ArrayVec::new() };
+        let Some(trie) = self.tries.get(index) else { return walk };
         stats.tries += 1;
-        walk.done = true;
         let words = self.subtables_end.div_ceil(64).min(WORDS);
         walk.subtables.extend(std::iter::repeat_n(0, words));
         let (lens, subtables) = (&mut walk.lens, &mut walk.subtables);
@@ -228,6 +221,7 @@ impl<R> Classifier<R> {
                 }
             }
         });
+        walk
     }
 
     /// The first rule of a head's chain that is visible in `version`.

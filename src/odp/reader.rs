@@ -4,11 +4,11 @@
 //! A [`KeyReader`] remembers, for some keys it has read, the flow, which bytes of the key are values
 //! that stand in the flow as they are, and where. A key that agrees in all other bytes gives the same
 //! flow but for these values. What else follows from those other bytes is remembered with them: the
-//! metadata that an execute repeats, and the mask and the attributes of the key that a flow put has
-//! for given wildcards.
+//! metadata that an execute repeats, the mask and the attributes of the key that a flow put has
+//! for given wildcards, and the mask of one that matches exactly.
 //!
-//! What always holds: the answers are those of [`OdpKey::to_flow`], [`metadata_of_packet`] and
-//! [`minimal_key_and_mask`]; whatever is not understood is left to them. A key is remembered only
+//! What always holds: the answers are those of [`OdpKey::to_flow`], [`metadata_of_packet`],
+//! [`exact_mask`] and [`minimal_key_and_mask`]; whatever is not understood is left to them. A key is remembered only
 //! if the key with all its values inverted is read right by what would be remembered. Nothing is
 //! allocated once the buffers have grown. One thread.
 
@@ -22,7 +22,7 @@ use zerocopy::IntoBytes;
 
 use super::Support;
 use super::key::{Fitness, KeyError, OdpKey};
-use super::mask::{attr_runs, metadata_of_packet, minimal_key_and_mask};
+use super::mask::{attr_runs, exact_mask, metadata_of_packet, minimal_key_and_mask};
 use crate::flow::{FLOW_MAX_VLAN_HEADERS, Flow, FlowWildcards, VlanHdr};
 
 /// Keys remembered: more than there are kinds of packets in one storm.
@@ -45,6 +45,10 @@ const MASK_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WildcardsId(pub u64);
 
+/// Stands for keys that differ in values only: what headers there are is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyKind(u64);
+
 /// A value of the key that the flow has as it is, of 2, 4, 8 or 16 bytes.
 #[derive(Clone, Copy)]
 struct Move {
@@ -62,6 +66,7 @@ struct KnownMask {
 
 /// A key that is remembered.
 struct Pattern {
+    kind: KeyKind,
     /// Bytes of the key.
     len: usize,
     /// The key in words: the bits that must agree, and how.
@@ -74,6 +79,9 @@ struct Pattern {
     /// Metadata for an execute, and where in it the input port is; `None` if more of it is values.
     metadata: Option<usize>,
     metadata_bytes: Vec<u8>,
+    /// The mask that matches keys like this exactly, if it is known.
+    has_exact_mask: bool,
+    exact_mask: Vec<u8>,
     masks: [KnownMask; MASKS],
     next_mask: usize,
 }
@@ -88,6 +96,8 @@ pub struct KeyReader {
     is_like_last: bool,
     next: usize,
     since_learnt: u32,
+    /// Keys ever remembered.
+    learnt: u64,
     inverted: Vec<u8>,
 }
 
@@ -102,6 +112,7 @@ impl KeyReader {
             is_like_last: false,
             next: 0,
             since_learnt: 0,
+            learnt: 0,
             inverted: Vec::new(),
         }
     }
@@ -109,6 +120,11 @@ impl KeyReader {
     /// What the key that was read last says.
     pub fn flow(&self) -> &Flow {
         &self.flow
+    }
+
+    /// Of which kind the key is that was read last; `None` if it is not like one that is remembered.
+    pub fn kind(&self) -> Option<KeyKind> {
+        self.pattern().map(|pattern| pattern.kind)
     }
 
     /// Reads a key. See [`OdpKey::to_flow`].
@@ -163,6 +179,13 @@ impl KeyReader {
             }
             _ => metadata_of_packet(key, &self.flow, &self.support, out),
         }
+    }
+
+    /// The mask with which the kernel matches all that the key says that was read last, as it does
+    /// without one, only dearer; `None` if it must find that out by itself. See [`exact_mask`].
+    pub fn exact_mask(&self) -> Option<&[u8]> {
+        let pattern = self.pattern().filter(|pattern| pattern.has_exact_mask)?;
+        Some(&pattern.exact_mask)
     }
 
     /// Appends the key and mask of a flow put for the key that was read last under `wc`, which `id`
@@ -222,6 +245,8 @@ impl KeyReader {
         let Some(pattern) = self.patterns.get_mut(at) else { return };
         self.next = (at + 1) % PATTERNS;
         if pattern.learn(key, &self.flow, fitness, &self.support, &mut self.inverted).is_some() {
+            self.learnt += 1;
+            pattern.kind = KeyKind(self.learnt);
             (self.last, self.is_like_last) = (at, true);
         } else {
             // No key is like this.
@@ -292,6 +317,8 @@ impl Pattern {
         if !self.matches(bytes) || inverted != Ok(fitness) || want != got {
             return None;
         }
+        self.exact_mask.clear();
+        self.has_exact_mask = exact_mask(key, support, &mut self.exact_mask).ok()?;
         self.metadata_bytes.clear();
         metadata_of_packet(key, flow, support, &mut self.metadata_bytes).ok()?;
         self.metadata = None;
@@ -441,6 +468,7 @@ impl Default for Pattern {
     /// A pattern that no key is like.
     fn default() -> Self {
         Self {
+            kind: KeyKind(0),
             len: 0,
             words: Vec::new(),
             last: (0, 0),
@@ -449,6 +477,8 @@ impl Default for Pattern {
             fitness: Fitness::Perfect,
             metadata: None,
             metadata_bytes: Vec::new(),
+            has_exact_mask: false,
+            exact_mask: Vec::with_capacity(MASK_BYTES),
             masks: std::array::from_fn(|_| KnownMask {
                 id: None,
                 mask: Vec::with_capacity(MASK_BYTES),

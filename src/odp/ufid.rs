@@ -97,7 +97,7 @@ impl UfidHasher {
 
     /// A name made of bytes alone.
     pub fn ufid(&self, bytes: &[u8]) -> Ufid {
-        uuid(self.siphash::<1, 3>(bytes))
+        self.begin().finish_with(bytes)
     }
 
     /// SipHash with 128 bits of output (Aumasson and Bernstein, with the authors' extension).
@@ -107,9 +107,7 @@ impl UfidHasher {
         for block in blocks {
             sip.compress::<C>(u64::from_le_bytes(*block));
         }
-        let mut last = [0; 8];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        sip.finish::<C, D>(u64::from_le_bytes(last) | (data.len() as u64) << 56)
+        sip.finish::<C, D>(last_word(rest, data.len() as u64))
     }
 }
 
@@ -138,8 +136,24 @@ impl Naming {
     /// The name.
     #[inline]
     pub fn finish(mut self) -> Ufid {
-        uuid(self.sip.finish::<1, 3>(self.words.wrapping_mul(8) << 56))
+        uuid(self.sip.finish::<1, 3>(last_word(&[], self.words.wrapping_mul(8))))
     }
+
+    /// The name, of which these bytes are the end.
+    #[inline]
+    pub fn finish_with(mut self, bytes: &[u8]) -> Ufid {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+        let len = self.words.wrapping_mul(8).wrapping_add(rest.len() as u64);
+        uuid(self.sip.finish::<1, 3>(last_word(rest, len)))
+    }
+}
+
+/// The word that SipHash takes in last: what is left of the data, and how long all of it was.
+fn last_word(rest: &[u8], len: u64) -> u64 {
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(last) | len << 56
 }
 
 /// The name that a hash gives.
@@ -235,6 +249,11 @@ mod tests {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             let mut naming = hasher.begin();
             words.iter().for_each(|word| naming.word(*word));
+            for rest in [&[][..], &[1], &[1, 2, 3, 4, 5, 6, 7], &[9; 12]] {
+                let bytes = [&bytes, rest].concat();
+                let name = uuid(hasher.siphash::<1, 3>(&bytes));
+                assert_eq!((naming.finish_with(rest), hasher.ufid(&bytes)), (name, name));
+            }
             assert_eq!(naming.finish(), hasher.ufid(&bytes));
         }
     }

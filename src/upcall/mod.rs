@@ -20,6 +20,7 @@ pub mod limit;
 pub mod name;
 pub mod ports;
 pub mod slab;
+mod translated;
 pub mod trigger;
 pub mod ukey;
 pub mod worker;
@@ -217,16 +218,24 @@ impl Udpif {
         now_ms: u64,
     ) {
         for effect in effects {
+            if let Effect::Learn { bridge: id, key, bundle, grat_arp } = effect {
+                let Some(bridge) = snapshot.bridge(*id) else {
+                    continue;
+                };
+                let learned = bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms);
+                self.note_learned(*id, *key, learned);
+            }
+        }
+        self.credit(effects, packets, bytes);
+    }
+
+    /// The same for more packets at the same time: what they teach is known already.
+    pub fn credit(&self, effects: &[Effect], packets: u64, bytes: u64) {
+        for effect in effects {
             match effect {
                 Effect::Credit(rule) => rule.credit(packets, bytes),
                 Effect::Patch { from, to } => from.credit(to, packets, bytes),
-                Effect::Learn { bridge: id, key, bundle, grat_arp } => {
-                    let Some(bridge) = snapshot.bridge(*id) else {
-                        continue;
-                    };
-                    let learned = bridge.fdb.learn(*key, *bundle, *grat_arp, false, now_ms);
-                    self.note_learned(*id, *key, learned);
-                }
+                Effect::Learn { .. } => {}
             }
         }
     }

@@ -4,7 +4,8 @@
 //! the same name and the second is known as a duplicate; a flow without a mask by its key's bytes.
 //!
 //! Few masks are in use at a time, and masks are long: the hash up to the end of the mask is kept for
-//! the last few, and only the values are hashed for each flow. One thread.
+//! the last few, and only the values are hashed for each flow. In the same way the hash of what keys
+//! begin with, the metadata, is kept for the last one. One thread.
 
 use crate::flow::{Flow, FlowWildcards};
 use crate::odp::reader::WildcardsId;
@@ -12,6 +13,9 @@ use crate::odp::ufid::{Naming, Ufid, UfidHasher};
 
 /// Masks remembered: more than one table of rules makes for one kind of traffic.
 const MASKS: usize = 8;
+
+/// Bytes of a key up to the last of its metadata, where there is conntrack in it. Whole words.
+const HEAD: usize = 80;
 
 /// A mask, and the beginning of the name of each flow that has it.
 struct Mask {
@@ -29,17 +33,27 @@ pub struct Namer {
     masks: Vec<Mask>,
     /// Masks ever remembered.
     count: u64,
+    /// What the last key began with, and the beginning of its name.
+    head: [u8; HEAD],
+    begun: Naming,
 }
 
 impl Namer {
     /// Makes names with this secret.
     pub fn new(hasher: UfidHasher) -> Self {
-        Self { hasher, masks: Vec::with_capacity(MASKS), count: 0 }
+        let head = [0; HEAD];
+        let begun = begin_with(&hasher, &head);
+        Self { hasher, masks: Vec::with_capacity(MASKS), count: 0, head, begun }
     }
 
     /// The name of the flow that has this key and no mask.
-    pub fn exact(&self, key: &[u8]) -> Ufid {
-        self.hasher.ufid(key)
+    pub fn exact(&mut self, key: &[u8]) -> Ufid {
+        let Some((head, rest)) = key.split_first_chunk() else { return self.hasher.ufid(key) };
+        if self.head != *head {
+            self.head = *head;
+            self.begun = begin_with(&self.hasher, head);
+        }
+        self.begun.finish_with(rest)
     }
 
     /// The name of the megaflow that is all packets like `flow` in the bits of `wc`, and what stands for
@@ -86,12 +100,32 @@ impl Namer {
     }
 }
 
+/// Begins a name with these words.
+fn begin_with(hasher: &UfidHasher, head: &[u8; HEAD]) -> Naming {
+    let mut begun = hasher.begin();
+    head.as_chunks().0.iter().for_each(|word| begun.word(u64::from_le_bytes(*word)));
+    begun
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{HashMap, HashSet};
 
     use super::*;
     use crate::flow::FLOW_WORDS;
+
+    #[test]
+    fn an_exact_flow_has_the_name_of_its_keys_bytes() {
+        let hasher = UfidHasher::new([3; 16]);
+        let mut namer = Namer::new(hasher);
+        for len in (0..2 * HEAD).chain((0..2 * HEAD).rev()) {
+            for first in [0, 1] {
+                let mut key = vec![7; len];
+                key.iter_mut().take(1).for_each(|byte| *byte = first);
+                assert_eq!(namer.exact(&key), hasher.ufid(&key), "{len} bytes");
+            }
+        }
+    }
 
     #[test]
     fn a_name_stands_for_mask_and_matched_bits() {

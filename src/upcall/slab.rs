@@ -55,7 +55,8 @@ impl<T> Slab<T> {
         });
         let slot = chunk.free.trailing_zeros() as usize;
         chunk.free &= chunk.free - 1;
-        chunk.slots[slot] = Some(make());
+        // Made in its place, where an assignment would move it.
+        chunk.slots[slot].get_or_insert_with(make);
         chunk.used += 1;
         self.len += 1;
         (c * CHUNK + slot) as u32

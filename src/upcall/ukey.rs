@@ -171,7 +171,8 @@ pub struct Ukey {
     pub adopted: bool,
     tags: smallvec::SmallVec<[u64; INLINE_TAGS]>,
     key_len: u16,
-    mask_len: u16,
+    /// `None` for an exact match.
+    mask_len: Option<u16>,
     bytes: smallvec::SmallVec<[u8; INLINE_BYTES]>,
 }
 
@@ -181,7 +182,7 @@ pub struct NewUkey<'a> {
     pub ufid: Ufid,
     /// Key attributes as put.
     pub key: &'a [u8],
-    /// Mask attributes as put; none for an exact match.
+    /// Mask attributes as put; none for an exact match, whatever was put to say so.
     pub mask: Option<&'a [u8]>,
     /// Action attributes as put.
     pub actions: &'a [u8],
@@ -203,7 +204,6 @@ impl Ukey {
     /// A ukey whose put is on its way.
     #[inline]
     pub fn new(new: &NewUkey<'_>) -> Self {
-        let mask = new.mask.unwrap_or_default();
         Self {
             ufid: new.ufid,
             state: UkeyState::Visible,
@@ -218,8 +218,8 @@ impl Ukey {
             adopted: new.adopted,
             tags: tags_of(new.deps),
             key_len: new.key.len() as u16,
-            mask_len: mask.len() as u16,
-            bytes: joined([new.key, mask, new.actions]),
+            mask_len: new.mask.map(|mask| mask.len() as u16),
+            bytes: joined([new.key, new.mask.unwrap_or_default(), new.actions]),
         }
     }
 
@@ -245,19 +245,22 @@ impl Ukey {
 
     /// Mask attributes as put; none for an exact match.
     pub fn mask(&self) -> Option<&[u8]> {
-        let mask = &self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len)];
-        Some(mask).filter(|mask| !mask.is_empty())
+        Some(&self.bytes[usize::from(self.key_len)..][..usize::from(self.mask_len?)])
     }
 
     /// Action attributes as put.
     pub fn actions(&self) -> &[u8] {
-        &self.bytes[usize::from(self.key_len) + usize::from(self.mask_len)..]
+        &self.bytes[self.actions_at()..]
     }
 
     /// Takes other actions.
     pub fn set_actions(&mut self, actions: &[u8]) {
-        self.bytes.truncate(usize::from(self.key_len) + usize::from(self.mask_len));
+        self.bytes.truncate(self.actions_at());
         self.bytes.extend_from_slice(actions);
+    }
+
+    fn actions_at(&self) -> usize {
+        usize::from(self.key_len) + self.mask_len.map_or(0, usize::from)
     }
 
     /// Tags of what it rests on.
@@ -434,19 +437,17 @@ impl ShardGuard<'_> {
 
     /// Adds a ukey; false, and nothing done, if there is one of that name already.
     pub fn insert(&mut self, new: &NewUkey<'_>) -> bool {
-        if self.find(&new.ufid).is_some() {
-            return false;
-        }
         let Shard { by_ufid, slab } = &mut *self.shard;
+        let entry = by_ufid.entry(
+            hash(&new.ufid),
+            |place| slab.get(*place).is_some_and(|ukey| ukey.ufid == new.ufid),
+            |place| slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid)),
+        );
+        let Entry::Vacant(entry) = entry else {
+            return false;
+        };
         let made_in = self.map.phase.load(Ordering::Acquire);
-        let place = slab.insert_with(|| {
-            let mut ukey = Ukey::new(new);
-            ukey.made_in = made_in;
-            ukey
-        });
-        by_ufid.insert_unique(hash(&new.ufid), place, |place| {
-            slab.get(*place).map_or(0, |ukey| hash(&ukey.ufid))
-        });
+        entry.insert(slab.insert_with(|| Ukey { made_in, ..Ukey::new(new) }));
         self.map.count.fetch_add(1, Ordering::Relaxed);
         true
     }

@@ -5,7 +5,8 @@
 //! input or output itself, so a handler thread and a replay walk the same road.
 //!
 //! What always holds: nothing is allocated once the buffers have grown; an upcall that cannot be
-//! read is counted and dropped; within a batch equal keys are translated once.
+//! read is counted and dropped; within a batch equal keys are translated once, and what is translated for
+//! one packet serves the next ones that it holds for (`Translated`).
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -28,6 +29,7 @@ use crate::xlate::{XlateIn, XlateOut, translate};
 use super::Udpif;
 use super::name::Namer;
 use super::ports::PortCount;
+use super::translated::{Basis, Translated};
 use super::ukey::{DeleteReason, NewUkey, UkeyState};
 use crate::coverage::counter;
 use crate::limits::UPCALL_BATCH;
@@ -82,6 +84,8 @@ pub struct Worker {
     now_ms: u64,
     changes_seq: u64,
     out: XlateOut,
+    /// What `out` is the translation of.
+    translated: Translated,
     reader: KeyReader,
     key: Vec<u8>,
     mask: Vec<u8>,
@@ -103,14 +107,16 @@ pub struct Worker {
     changed_tags: Vec<u64>,
 }
 
-/// Which of a batch's keys may be equal. Not a secret hash: keys that are made to have the same are
-/// compared with each other, which are at most those of one batch.
+/// Bytes at the end of a key that tell the keys of a batch apart: addresses, ports and flags.
+const KEY_TAIL: usize = 64;
+
+/// Which of a batch's keys may be equal. Not a secret hash, and not of the whole key: keys that are made to
+/// have the same are compared with each other, which are at most those of one batch.
 fn key_hash(key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let (words, rest) = key.as_chunks();
+    let (words, _) = key.last_chunk::<KEY_TAIL>().map_or(key, |tail| tail).as_chunks();
     let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
     let hash = words.iter().fold(0, |hash, word| add(hash, u64::from_ne_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, byte| add(hash, u64::from(*byte)));
     // The ends of a product are the weaker bits.
     hash ^ hash >> 32
 }
@@ -131,6 +137,7 @@ impl Worker {
             now_ms: 0,
             changes_seq: 0,
             out: XlateOut::default(),
+            translated: Translated::new(),
             key: Vec::new(),
             mask: Vec::new(),
             arena: Vec::new(),
@@ -151,6 +158,7 @@ impl Worker {
         self.changes_seq = self.udpif.changes.seq();
         self.snapshot = self.udpif.snapshot.load_full();
         self.now_ms = now_ms;
+        self.translated.clear();
         self.messages.clear();
         self.puts.clear();
         self.decided.clear();
@@ -288,10 +296,12 @@ impl Worker {
             }
         }
         let snapshot = self.snapshot.clone();
-        let input = XlateIn { snapshot: &snapshot, flow: self.reader.flow(), now_ms: self.now_ms };
-        translate(input, &mut self.out);
         let bytes = upcall.packet.len() as u64;
-        self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
+        if self.translate(&snapshot) {
+            self.udpif.apply(&snapshot, &self.out.effects, 1, bytes, self.now_ms);
+        } else {
+            self.udpif.credit(&self.out.effects, 1, bytes);
+        }
 
         let start = self.arena.len();
         self.arena.extend_from_slice(upcall.key);
@@ -315,12 +325,26 @@ impl Worker {
         true
     }
 
+    /// Translates the packet that was read last; false if the last translation holds for it as well.
+    fn translate(&mut self, snapshot: &Snapshot) -> bool {
+        let (flow, kind) = (self.reader.flow(), self.reader.kind());
+        // A megaflow that matches it is on its way already.
+        let is_exact = !self.udpif.settings.megaflows.load(Ordering::Relaxed);
+        let changes_seq = self.udpif.changes.seq();
+        let basis = kind.filter(|_| is_exact).map(|kind| Basis { kind, changes_seq });
+        if self.translated.holds_for(flow, basis, &self.out.wc) {
+            return false;
+        }
+        translate(XlateIn { snapshot, flow, now_ms: self.now_ms }, &mut self.out);
+        self.translated.remember(flow, basis);
+        true
+    }
+
     /// Appends a put of the megaflow that was just decided, if it is not installed yet and there is
     /// room.
     fn install(&mut self, key: &[u8]) {
         let udpif = &self.udpif;
         let is_megaflow = udpif.settings.megaflows.load(Ordering::Relaxed);
-        // Without a mask the kernel matches all that the key says.
         let (key, mask, ufid) = if is_megaflow {
             let wc = &self.out.wc;
             let (ufid, id) = self.namer.megaflow(self.reader.flow(), wc);
@@ -332,14 +356,14 @@ impl Worker {
                     "cannot encode a megaflow: {error}");
                 return;
             }
-            (&*self.key, &*self.mask, ufid)
+            (&*self.key, Some(&*self.mask), ufid)
         } else {
-            (key, &[][..], self.namer.exact(key))
+            (key, None, self.namer.exact(key))
         };
         let new = NewUkey {
             ufid,
             key,
-            mask: Some(mask).filter(|mask| !mask.is_empty()),
+            mask,
             actions: self.out.actions.as_bytes(),
             bridge: self.out.bridge,
             deps: &self.out.deps,
@@ -372,7 +396,8 @@ impl Worker {
         let put = FlowPut {
             dp_ifindex: udpif.target.dp_ifindex,
             key,
-            mask: Some(mask).filter(|mask| !mask.is_empty()),
+            // What the key says is matched without a mask as well; the kernel would make this one.
+            mask: mask.or_else(|| self.reader.exact_mask()),
             actions: self.out.actions.as_bytes(),
             ufid: Some(ufid.0),
             if_exists: IfExists::Fail,

@@ -4,8 +4,8 @@
 //! One thread and socket a CPU; up to 64 upcalls a receive; all answers of a batch in one send; no
 //! acknowledgements; a UFID that is a counter. The flow has the key as it came, under the mask that
 //! the bridge's NORMAL would give it, and its one action is the other port. Where flows match
-//! exactly it has no mask: as with both daemons whose megaflows are disabled, the kernel matches all that
-//! the key says.
+//! exactly it has the mask that the kernel would make for a put without one, which costs less than to
+//! have it made.
 
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ use ovs_netlink::msg::{Messages, MsgBuf, MsgFlags};
 use ovs_netlink::packet::{Execute, Upcall};
 use ovs_netlink::vport::{self, VportNew, VportType};
 use ovs_netlink::{Families, RecvError, RecvRing, Socket};
+use rovs::odp::Support;
+use rovs::odp::key::OdpKey;
+use rovs::odp::mask::exact_mask;
 
 /// Upcalls read, and answered, by one system call.
 const BATCH: usize = 64;
@@ -82,6 +85,7 @@ pub fn run(ports: &[&str]) {
                 meta: Vec::new(),
                 actions: Vec::new(),
                 exact: std::env::var_os("ROVS_BENCH_EXACT").is_some(),
+                exact_mask: Vec::new(),
             };
             let thread = std::thread::Builder::new().name(format!("handler{i}"));
             thread.spawn(move || responder.serve()).expect("a thread")
@@ -109,6 +113,8 @@ struct Responder {
     actions: Vec<u8>,
     /// Flows match all that a key says.
     exact: bool,
+    /// The mask for that: all packets that get a flow have keys of one kind.
+    exact_mask: Vec<u8>,
 }
 
 impl Responder {
@@ -167,10 +173,15 @@ impl Responder {
         self.actions.clear();
         Action::Output(out).write(&mut AttrWriter::new(&mut self.actions));
         self.next += 1;
+        if self.exact && is_ip && self.exact_mask.len() != upcall.key.len() {
+            self.exact_mask.clear();
+            exact_mask(OdpKey(upcall.key), &Support::default(), &mut self.exact_mask)
+                .expect("a key");
+        }
         let put = FlowPut {
             dp_ifindex: self.dp_ifindex,
             key: if self.exact { upcall.key } else { &self.key },
-            mask: Some(&*self.mask).filter(|_| !self.exact),
+            mask: Some(if self.exact { &self.exact_mask } else { &self.mask }),
             actions: &self.actions,
             ufid: Some(self.next.to_be_bytes()),
             if_exists: IfExists::Fail,

@@ -788,13 +788,18 @@ fn length_fits(kind: u16, len: usize) -> bool {
     len == expected
 }
 
-/// The same attributes with every bit of every value set.
+/// Conntrack states that there are: `CT_SUPPORTED_MASK`.
+const CT_STATES: u32 = 0xff;
+
+/// The same attributes with every bit of every value set that means something.
 fn ones(list: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(list.len());
     let mut w = AttrWriter::new(&mut out);
     for attr in Attrs::new(list).map_while(Result::ok) {
         if attr.kind == uapi::OVS_KEY_ATTR_ENCAP {
             w.bytes(attr.kind, &ones(attr.value));
+        } else if attr.kind == uapi::OVS_KEY_ATTR_CT_STATE {
+            w.u32(attr.kind, CT_STATES);
         } else {
             w.bytes(attr.kind, &vec![0xff; attr.value.len()]);
         }
@@ -808,6 +813,8 @@ mod tests {
     use proptest::test_runner::FileFailurePersistence;
 
     use super::*;
+    use crate::odp::key::OdpKey;
+    use crate::odp::mask::exact_mask;
 
     proptest! {
         #![proptest_config(ProptestConfig {
@@ -850,6 +857,12 @@ mod tests {
                 Err(refusal) => return Err(TestCaseError::fail(format!("{refusal:?}: {key:?}"))),
             };
             prop_assert_eq!(flow.key, key);
+            // The mask that a put may have for it is the same.
+            let mut ones = Vec::new();
+            let support = crate::odp::Support::default();
+            prop_assert_eq!(exact_mask(OdpKey(&attrs), &support, &mut ones), Ok(true));
+            let masked = Match::parse(&attrs, Some(&ones)).map(|flow| (flow.key, flow.mask));
+            prop_assert_eq!(masked.ok(), Some((flow.key, flow.mask)));
             let mut mask = Vec::new();
             flow.mask.write(&flow.key, true, &mut mask).unwrap();
             // Without a mask a frame with an LLC header is not held to its type: so it is in the

@@ -20,6 +20,11 @@ fn same(reader: &mut KeyReader, key: &[u8], wildcards: &[FlowWildcards]) {
     let wanted = metadata_of_packet(OdpKey(key), &flow, &support, &mut want);
     assert_eq!(reader.metadata(OdpKey(key), &mut got), wanted);
     assert_eq!(got, want);
+    if let Some(mask) = reader.exact_mask() {
+        let mut want = Vec::new();
+        assert_eq!(exact_mask(OdpKey(key), &support, &mut want), Ok(true));
+        assert_eq!(mask, want);
+    }
     for (id, wc) in wildcards.iter().enumerate() {
         // Behind what is there already.
         let mut got = (vec![7; 4], vec![8; 8]);
