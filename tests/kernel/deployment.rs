@@ -173,11 +173,16 @@ impl Deployment {
 
     /// Waits until the daemon has done what the database says.
     pub fn settle(&self) {
-        // A change of nothing; `ovs-vsctl` waits for it as for any other.
-        let said = self.vsctl(&["remove", "Open_vSwitch", ".", "external_ids", "lab"]);
-        if said.code != 0 {
-            let errors = std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
-            panic!("the daemon does not take its configuration: {}{errors}", said.err);
+        // Two changes of which nothing is left. `ovs-vsctl` does not wait for a change of nothing.
+        for change in [
+            &["set", "Open_vSwitch", ".", "external_ids:lab=settles"][..],
+            &["remove", "Open_vSwitch", ".", "external_ids", "lab"],
+        ] {
+            let said = self.vsctl(change);
+            if said.code != 0 {
+                let errors = std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
+                panic!("the daemon does not take its configuration: {}{errors}", said.err);
+            }
         }
     }
 
