@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 
 use super::commands::Current;
 use super::config::{Config, Lacking, SettingsConfig};
-use super::engine::aside;
 use super::{features, recorded};
+use crate::aside::aside;
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
