@@ -511,17 +511,14 @@ impl Engine {
             return;
         }
         self.cpus = now;
-        let refreshed = {
-            let current = self.current.borrow();
-            current.as_ref().map(|switch| switch.datapath.refresh_cpus())
-        };
-        match refreshed {
-            Some(Ok(true)) => {
+        let Some(datapath) = self.datapath() else { return };
+        match aside(&mut (), move |()| datapath.refresh_cpus()).await {
+            Ok(true) => {
                 tracing::info!(target: "dpif", "the CPUs changed; the handlers are started anew");
                 self.give_up().await;
             }
-            Some(Err(error)) => self.note_failure(error).await,
-            Some(Ok(false)) | None => {}
+            Err(error) => self.note_failure(error).await,
+            Ok(false) => {}
         }
     }
 
