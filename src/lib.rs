@@ -8,7 +8,8 @@
 //! those above it:
 //!
 //! - the ground floor: [`limits`] (every bound with its reason), [`strerror`], [`clock`], [`vlog`] (log lines as the
-//!   peer's), [`coverage`] and [`memory`] (counters), [`unixctl`] (the control socket);
+//!   peer's), [`coverage`] and [`memory`] (counters), [`unixctl`] (the control socket), [`aside`] (what is done for the
+//!   control thread);
 //! - values: [`packet`] (header views), [`flow`] (fields, flows, matches), [`odp`] (the datapath's keys, masks
 //!   and actions, as bytes and as text);
 //! - the kernel: [`datapath`] (the kernel's, a fake one, recordings, faults), [`netdev`] (host devices);
@@ -34,6 +35,8 @@ pub mod coverage;
 pub mod memory;
 
 pub mod unixctl;
+
+pub mod aside;
 
 pub mod packet;
 

@@ -324,7 +324,7 @@ fn what_counters_taught_is_in_a_recording() {
     world.kernel.sent("a");
     world.kernel.inject("c", &udp(1, 3, 1));
     world.expect("a", 1);
-    let summary = switch.stop_recording().unwrap();
+    let summary = switch.served().stop_recording().unwrap();
     assert_eq!(summary.left_out, 0);
 
     let recording = Recording::parse(std::fs::read(&file).unwrap()).unwrap();

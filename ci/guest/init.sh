@@ -16,6 +16,8 @@ if [ -z "${LABHOST:-}" ]; then
     node tty 5 0; node net/tun 10 200; node tty1 4 1; node tty2 4 2
     ln -sfn /proc/self/fd /dev/fd
     ln -sf fd/0 /dev/stdin; ln -sf fd/1 /dev/stdout; ln -sf fd/2 /dev/stderr
+    # User-mode Linux would start /sbin/hotplug for every device, three times; no distribution has it.
+    [ -w /sys/kernel/uevent_helper ] && echo >/sys/kernel/uevent_helper
 fi
 mkdir -p /run/lock /run/netns /run/openvswitch
 for dir in /var/log/openvswitch /etc/openvswitch; do

@@ -25,12 +25,12 @@ use self::backing::Backing;
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
 use self::works::{Heard, Reconciled, Works};
-pub use self::works::{aside, free};
 use super::commands::Current;
 use super::config::Config;
 use super::ct_zones::CtZones;
 use super::reconcile::Reconciler;
 use super::switch::{Served, Switch};
+use crate::aside::{aside, free};
 use crate::clock;
 use crate::coverage::counter;
 use crate::datapath::{Datapath, DpError, DpErrorKind, PortEvent};
@@ -511,17 +511,14 @@ impl Engine {
             return;
         }
         self.cpus = now;
-        let refreshed = {
-            let current = self.current.borrow();
-            current.as_ref().map(|switch| switch.datapath.refresh_cpus())
-        };
-        match refreshed {
-            Some(Ok(true)) => {
+        let Some(datapath) = self.datapath() else { return };
+        match aside(&mut (), move |()| datapath.refresh_cpus()).await {
+            Ok(true) => {
                 tracing::info!(target: "dpif", "the CPUs changed; the handlers are started anew");
                 self.give_up().await;
             }
-            Some(Err(error)) => self.note_failure(error).await,
-            Some(Ok(false)) | None => {}
+            Err(error) => self.note_failure(error).await,
+            Ok(false) => {}
         }
     }
 

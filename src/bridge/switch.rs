@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 
 use super::commands::Current;
 use super::config::{Config, Lacking, SettingsConfig};
-use super::engine::aside;
 use super::{features, recorded};
+use crate::aside::aside;
 use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
@@ -169,14 +169,6 @@ impl Switch {
         self.noted.tap.start(path, &head, &config, &ports, RECORDING_BYTES)
     }
 
-    /// Ends the recording.
-    ///
-    /// # Errors
-    /// When none is being made, or the file could not be written.
-    pub fn stop_recording(&self) -> Result<Summary, RecordError> {
-        self.noted.tap.stop()
-    }
-
     /// Tells the recording, if one is made, that something changed that it cannot see: ports,
     /// configuration, addresses that went.
     pub fn note_state(&self) {
@@ -246,6 +238,14 @@ impl Served {
     /// Tells the recording, if one is made, that something changed that it cannot see.
     pub fn tell_recording(&self) {
         self.noted.tell_recording(&*self.datapath, &self.udpif);
+    }
+
+    /// Ends the recording, once the disk has taken all of it.
+    ///
+    /// # Errors
+    /// When none is being made, or the file could not be written.
+    pub fn stop_recording(&self) -> Result<Summary, RecordError> {
+        self.noted.tap.stop()
     }
 
     /// What goes by the clock: addresses die of age. About once a second.

@@ -19,8 +19,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::books::{Books, Told, Wanted};
 use super::system_stats::{Figures, Pidfiles, SystemStats};
+use crate::aside::{aside, free};
 use crate::bridge::commands;
-use crate::bridge::engine::{DummyMode, Engine, aside, free};
+use crate::bridge::engine::{DummyMode, Engine};
 use crate::bridge::switch::{self, Switch};
 use crate::clock::{self, Follower};
 use crate::daemon::options::{Options, short_version};

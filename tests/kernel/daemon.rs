@@ -168,7 +168,7 @@ impl Daemon {
 
     /// `ovs-appctl ARGS`: both output streams and whether it succeeded.
     pub fn try_appctl(&self, args: &[&str]) -> (String, bool) {
-        let target = self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid()));
+        let target = self.control_socket();
         let target = target.to_string_lossy();
         let mut argv = vec!["ovs-appctl", "--timeout=10", "-t", &target];
         argv.extend_from_slice(args);
@@ -177,7 +177,12 @@ impl Daemon {
 
     /// Its answer to a control command, without a tool in between; an error as `Err`.
     pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
-        ask(&self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
+        ask(&self.control_socket(), method, params)
+    }
+
+    /// Its control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir().join(format!("ovs-vswitchd.{}.ctl", self.pid()))
     }
 
     /// Process id; panics if it does not run.

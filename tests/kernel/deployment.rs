@@ -109,9 +109,14 @@ impl Deployment {
         self.tool(&[&["ovs-appctl", "--timeout=20"], args].concat())
     }
 
+    /// The daemon's control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid()))
+    }
+
     /// The daemon's answer to a control command, asked without a tool in between; an error as `Err`.
     pub fn ask(&self, method: &str, params: &[&str]) -> Result<String, String> {
-        ask(&self.dir.join(format!("ovs-vswitchd.{}.ctl", self.pid())), method, params)
+        ask(&self.control_socket(), method, params)
     }
 
     /// Starts the server.
@@ -134,8 +139,7 @@ impl Deployment {
 
     /// Starts a daemon and waits until it has done what the database says.
     pub fn start(&mut self, whose: Whose) {
-        let stock =
-            whose == Whose::Peers || std::env::var("ROVS_LAB_DAEMON").is_ok_and(|v| v == "peer");
+        let stock = is_stock(whose);
         if stock {
             // Started soon after boot it counts no CPUs, starts no handler and loses every upcall.
             let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
@@ -144,14 +148,9 @@ impl Deployment {
                 std::thread::sleep(Duration::from_secs_f64(12.5 - up));
             }
         }
-        let program = if stock { peers_daemon() } else { our_daemon() };
         for _ in 0..5 {
             let before = self.log().len();
-            let mut command = self.command(&program);
-            command.args(["--log-file", "--pidfile", "-vconsole:off"]);
-            let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
-            command.stdout(Stdio::null()).stderr(errors);
-            self.daemon = Some(command.spawn().expect("the daemon can be started"));
+            self.launch(whose);
             self.settle();
             if !stock || !self.log()[before..].contains("n-handler-threads to 0") {
                 return;
@@ -162,13 +161,28 @@ impl Deployment {
         panic!("the stock daemon keeps counting no CPUs");
     }
 
+    /// Starts a daemon, and waits for nothing.
+    pub fn launch(&mut self, whose: Whose) {
+        let program = if is_stock(whose) { peers_daemon() } else { our_daemon() };
+        let mut command = self.command(&program);
+        command.args(["--log-file", "--pidfile", "-vconsole:off"]);
+        let errors = std::fs::File::create(self.dir.join("stderr")).expect("own directory");
+        command.stdout(Stdio::null()).stderr(errors);
+        self.daemon = Some(command.spawn().expect("the daemon can be started"));
+    }
+
     /// Waits until the daemon has done what the database says.
     pub fn settle(&self) {
-        // A change of nothing; `ovs-vsctl` waits for it as for any other.
-        let said = self.vsctl(&["remove", "Open_vSwitch", ".", "external_ids", "lab"]);
-        if said.code != 0 {
-            let errors = std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
-            panic!("the daemon does not take its configuration: {}{errors}", said.err);
+        // Two changes of which nothing is left. `ovs-vsctl` does not wait for a change of nothing.
+        for change in [
+            &["set", "Open_vSwitch", ".", "external_ids:lab=settles"][..],
+            &["remove", "Open_vSwitch", ".", "external_ids", "lab"],
+        ] {
+            let said = self.vsctl(change);
+            if said.code != 0 {
+                let errors = std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
+                panic!("the daemon does not take its configuration: {}{errors}", said.err);
+            }
         }
     }
 
@@ -201,6 +215,11 @@ impl Deployment {
         let total = line.and_then(|line| line.rsplit_once("total: "));
         total.and_then(|(_, n)| n.trim().parse().ok()).unwrap_or(0)
     }
+}
+
+/// Whether it is the distribution's daemon that is started.
+fn is_stock(whose: Whose) -> bool {
+    whose == Whose::Peers || std::env::var("ROVS_LAB_DAEMON").is_ok_and(|v| v == "peer")
 }
 
 impl Drop for Deployment {

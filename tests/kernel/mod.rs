@@ -11,6 +11,7 @@
 //! A failed expectation panics with what the programs said; there is nothing to recover here.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod answers;
 pub mod bridge;
 pub mod capture;
 pub mod daemon;

@@ -73,7 +73,7 @@ impl Commands<'_> {
     ) {
         self.any(name, usage, args, move |switch, call| match switch {
             Some(switch) => run(switch, call),
-            None => Err(error("the datapath is not there (see the log)")),
+            None => Err(no_datapath()),
         });
     }
 
@@ -113,7 +113,7 @@ impl Commands<'_> {
     ) {
         self.later_any(name, usage, args, move |backer, call| match backer {
             Some(backer) => run(&backer, call),
-            None => Err(error("the datapath is not there (see the log)")),
+            None => Err(no_datapath()),
         });
     }
 
@@ -153,6 +153,11 @@ fn spawn(work: impl FnOnce() + Send + 'static) {
     if let Err(error) = thread {
         tracing::warn!(target: "unixctl", "cannot start a thread for a command: {error}");
     }
+}
+
+/// The answer to what only a switch could tell.
+fn no_datapath() -> CommandError {
+    error("the datapath is not there (see the log)")
 }
 
 /// What a command that runs on a thread of its own needs of the switch.

@@ -1,19 +1,25 @@
 //! `record/*`: what the handlers read and answer, into a file. Not the peer's.
 //!
-//! Control thread.
+//! Control thread; the end waits for the disk, and does so on a thread of its own.
 
 use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{Answer, Commands};
-use crate::bridge::switch::Switch;
+use super::{Answer, Commands, no_datapath, spawn};
+use crate::bridge::switch::{Served, Switch};
 use crate::datapath::record::Summary;
 use crate::unixctl::{Call, Format};
 
 pub(super) fn register(commands: &Commands<'_>) {
     commands.now("record/start", "file", 1..=1, record_start);
-    commands.now("record/stop", "", 0..=0, record_stop);
+    let current = commands.current.clone();
+    commands.registry.register_deferred("record/stop", "", 0..=0, move |call, reply| {
+        let served = current.borrow().as_ref().map(Switch::served);
+        spawn(move || {
+            reply.send(served.ok_or_else(no_datapath).and_then(|s| record_stop(&s, &call)))
+        });
+    });
 }
 
 fn record_start(switch: &Switch, call: Call) -> Answer {
@@ -24,8 +30,8 @@ fn record_start(switch: &Switch, call: Call) -> Answer {
     Ok(().into())
 }
 
-fn record_stop(switch: &Switch, call: Call) -> Answer {
-    let summary = switch.stop_recording()?;
+fn record_stop(served: &Served, call: &Call) -> Answer {
+    let summary = served.stop_recording()?;
     let Summary { bytes, items, left_out, full } = summary;
     tracing::info!(target: "record", "recording ended: {bytes} bytes");
     if call.format == Format::Json {

@@ -3,15 +3,11 @@
 //!
 //! Any call of the kernel may take long: whoever adds or removes devices, this daemon or another, keeps all
 //! others waiting meanwhile. So may any work of which there is more the more ports there are. So
-//! [`Works`] is lent to a thread for each piece of work ([`aside`]), and the control thread serves its
-//! sockets until it is given back.
+//! [`Works`] is lent to a thread for each piece of work ([`aside`](crate::aside)), and the control thread
+//! serves its sockets until it is given back.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, mpsc};
-
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 use super::EngineOptions;
 use super::backing::{Backing, Carried};
@@ -21,72 +17,14 @@ use crate::bridge::config::{Config, InterfaceKind};
 use crate::bridge::ct_zones::{CtZones, WantedZones};
 use crate::bridge::reconcile::{Reconciler, Report, interfaces};
 use crate::bridge::switch::Served;
+use crate::clock;
 use crate::datapath::{Datapath, DpError, PortEvent};
 use crate::flow::EthAddr;
 use crate::netdev::{HostDevices, LinkChange, LinkEvent, LinkTable};
 use crate::snapshot::{Dep, Snapshot};
-use crate::{clock, vlog};
 
 /// Devices asked for one by one; for more of them all are listed.
 const LOOKUPS_MAX: usize = 16;
-
-type Job = Box<dyn FnOnce() + Send>;
-
-thread_local! {
-    /// The thread that works for this one, from the first time that it is needed.
-    static WORKER: OnceCell<mpsc::Sender<Job>> = const { OnceCell::new() };
-}
-
-/// Has the thread that works for this one do `job`. There is one of them, and one job at a time.
-fn have_done(job: Job) {
-    let start = || {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        let thread = std::thread::Builder::new().name("works".to_owned()).spawn(move || {
-            // Its lines are those that the peer's main thread writes.
-            vlog::set_subprogram_name("");
-            jobs.into_iter().for_each(|job| job());
-        });
-        if let Err(error) = thread {
-            tracing::warn!(target: "bridge", "no thread for the control thread's work: {error}");
-        }
-        sender
-    };
-    WORKER.with(|worker| {
-        // Without a thread the work is done here.
-        if let Err(mpsc::SendError(job)) = worker.get_or_init(start).send(job) {
-            job();
-        }
-    });
-}
-
-/// Lends `state` to a thread that does `work` with it. Must be waited for to its end, or what was lent is
-/// lost.
-pub async fn aside<S, T>(state: &mut S, work: impl FnOnce(&mut S) -> T + Send + 'static) -> T
-where
-    S: Default + Send + 'static,
-    T: Send + 'static,
-{
-    let mut lent = std::mem::take(state);
-    let (done, waiting) = oneshot::channel();
-    have_done(Box::new(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&mut lent)));
-        // Nobody waits only if the whole process ends.
-        let _ = done.send((lent, result));
-    }));
-    match waiting.await {
-        Ok((back, result)) => {
-            *state = back;
-            // A panic is passed on.
-            result.unwrap_or_else(|panic| resume_unwind(panic))
-        }
-        Err(_) => unreachable!("a job is done or passes its panic on"),
-    }
-}
-
-/// Has what nobody needs any more freed by a thread.
-pub fn free<T: Send + 'static>(left: T) {
-    have_done(Box::new(move || drop(left)));
-}
 
 /// What is wanted, and what is known of the kernel.
 #[derive(Default)]
