@@ -14,9 +14,7 @@ mod outcome;
 mod watch;
 mod works;
 
-use std::cell::RefCell;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -25,9 +23,9 @@ use self::backing::Backing;
 pub use self::outcome::{BridgeOutcome, InterfaceOutcome, Outcome};
 use self::watch::Feed;
 use self::works::{Heard, Reconciled, Works};
-use super::commands::Current;
 use super::config::Config;
 use super::ct_zones::CtZones;
+use super::current::Current;
 use super::reconcile::Reconciler;
 use super::switch::{Served, Switch};
 use crate::aside::{aside, free};
@@ -121,7 +119,7 @@ impl Engine {
             opener,
             backing: None,
             works: Works { machine_id: read("/etc/machine-id"), ..Works::default() },
-            current: Rc::new(RefCell::new(None)),
+            current: Current::default(),
             host: Arc::new(KernelDevices),
             bell: Arc::default(),
             links_heard: None,
@@ -261,7 +259,7 @@ impl Engine {
     /// remove a thousand ports.
     async fn close(&mut self, destroy: bool) {
         self.ports_heard = None;
-        let Some(switch) = self.current.borrow_mut().take() else {
+        let Some(switch) = self.current.take() else {
             return;
         };
         aside(&mut (), move |()| {
@@ -319,7 +317,7 @@ impl Engine {
             );
         }
         let name = datapath.name().to_owned();
-        *self.current.borrow_mut() = Some(switch);
+        self.current.put(switch);
         // Devices that were made with the datapath are announced later.
         self.look_up().await;
         let host = self.host.clone();

@@ -14,7 +14,6 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 
-use super::commands::Current;
 use super::config::{Config, Lacking, SettingsConfig};
 use super::{features, recorded};
 use crate::aside::aside;
@@ -22,7 +21,6 @@ use crate::datapath::record::{RecordError, Summary, Tap};
 use crate::datapath::recording::{Head, RecordedPort};
 use crate::datapath::{Datapath, DpError, UpcallPort};
 use crate::limits::RECORDING_BYTES;
-use crate::memory::{self, Memory};
 use crate::odp;
 use crate::odp::ufid::UfidHasher;
 use crate::revalidate::RoundStats;
@@ -288,23 +286,6 @@ impl Noted {
     fn described(&self, snapshot: &Snapshot, udpif: &Udpif) -> String {
         recorded::describe(&self.config.load().to_toml(), snapshot, udpif, now_ms())
     }
-}
-
-/// Has `memory` ask the switch of the moment.
-pub fn provide_memory(memory: &Memory, current: &Current) {
-    let current = current.clone();
-    memory.provide(move |usage| {
-        if let Some(switch) = &*current.borrow() {
-            let snapshot = switch.udpif.snapshot.load();
-            let ports: usize = snapshot.bridges().iter().map(|bridge| bridge.ports.len()).sum();
-            memory::add(usage, "handlers", switch.handlers as u64);
-            memory::add(usage, "ports", ports as u64);
-            memory::add(usage, "revalidators", switch.revalidators() as u64);
-            let rules = |bridge: &Arc<crate::snapshot::Bridge>| bridge.tables.len() as u64;
-            memory::add(usage, "rules", snapshot.bridges().iter().map(rules).sum());
-            memory::add(usage, "udpif keys", switch.udpif.ukeys.len() as u64);
-        }
-    });
 }
 
 /// What a flow's key may hold on a datapath with these features, if at most `vlan_limit` VLAN headers

@@ -22,7 +22,7 @@ use super::system_stats::{Figures, Pidfiles, SystemStats};
 use crate::aside::{aside, free};
 use crate::bridge::commands;
 use crate::bridge::engine::{DummyMode, Engine};
-use crate::bridge::switch::{self, Switch};
+use crate::bridge::switch::Switch;
 use crate::clock::{self, Follower};
 use crate::daemon::options::{Options, short_version};
 use crate::daemon::{Control, Event, Fatal};
@@ -53,7 +53,7 @@ pub async fn run(control: Control, remote: String) -> Result<(), Fatal> {
     let dummy = options.engine().dummy;
     let engine = Engine::new(options.engine());
     commands::register(control.registry(), &engine.current(), dummy.types());
-    switch::provide_memory(control.memory(), &engine.current());
+    engine.current().provide_memory(control.memory());
     let mut mode = Mode::new(control.clone(), client, engine, dummy);
     let cells = mode.cells.clone();
     control.memory().provide(move |usage| memory::add(usage, "idl-cells", cells.get()));

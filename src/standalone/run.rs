@@ -12,7 +12,6 @@ use tokio::time::MissedTickBehavior;
 use super::load;
 use crate::bridge::commands;
 use crate::bridge::engine::Engine;
-use crate::bridge::switch;
 use crate::clock::Follower;
 use crate::daemon::{Control, Event, Fatal};
 
@@ -28,7 +27,7 @@ pub async fn run(control: Control, file: PathBuf) -> Result<(), Fatal> {
     let dummies = options.dummy.types();
     let mut engine = Engine::new(options);
     commands::register(control.registry(), &engine.current(), dummies);
-    switch::provide_memory(control.memory(), &engine.current());
+    engine.current().provide_memory(control.memory());
     let failure = engine.apply(config).await.failure.clone();
     // No waiting helps against missing privileges; a module may be loaded any time.
     if engine.lacks_privileges() {

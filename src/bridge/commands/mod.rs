@@ -16,19 +16,15 @@ mod ofproto;
 mod record;
 mod upcall;
 
-use std::cell::RefCell;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
 use std::sync::Arc;
 
+use super::current::Current;
 use super::switch::Switch;
 use crate::datapath::Datapath;
 use crate::snapshot::Bridge;
 use crate::unixctl::{Call, CommandError, Output, Registry};
 use crate::upcall::Udpif;
-
-/// The switch of the moment.
-pub type Current = Rc<RefCell<Option<Switch>>>;
 
 pub(super) type Answer = Result<Output, CommandError>;
 
@@ -101,6 +97,12 @@ impl Commands<'_> {
     ) {
         let current = self.current.clone();
         self.registry.register(name, usage, args, move |call| run(current.borrow().as_ref(), call));
+    }
+
+    /// A command that switches something, for whatever switch there is.
+    fn switching(&self, name: &str, run: fn(&Current) -> Answer) {
+        let current = self.current.clone();
+        self.registry.register(name, "", 0..=0, move |_| run(&current));
     }
 
     /// A command that takes time: it runs on a thread of its own.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Answer, Backer, Commands, full_name, leading_number};
+use crate::bridge::current::Current;
 use crate::bridge::switch::Switch;
 use crate::datapath::OdpPort;
 use crate::unixctl::{Call, Format};
@@ -21,11 +22,11 @@ pub(super) fn register(commands: &Commands<'_>) {
         None => Ok(().into()),
     });
     commands.later("upcall/ports", "", 0..=0, upcall_ports);
-    commands.any("upcall/disable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, false));
-    commands.any("upcall/enable-megaflows", "", 0..=0, |switch, _| set_megaflows(switch, true));
+    commands.switching("upcall/disable-megaflows", |current| set_megaflows(current, false));
+    commands.switching("upcall/enable-megaflows", |current| set_megaflows(current, true));
     commands.any("upcall/set-flow-limit", "flow-limit-number", 1..=1, set_flow_limit);
-    commands.any("upcall/disable-ufid", "", 0..=0, |switch, _| set_ufid(switch, false));
-    commands.any("upcall/enable-ufid", "", 0..=0, |switch, _| set_ufid(switch, true));
+    commands.switching("upcall/disable-ufid", |current| set_ufid(current, false));
+    commands.switching("upcall/enable-ufid", |current| set_ufid(current, true));
     commands.later_any("revalidator/wait", "", 0..=0, |backer, _| {
         if let Some(Backer { udpif, .. }) = backer {
             udpif.changes.await_done(udpif.changes.request_round(), REVALIDATOR_PATIENCE);
@@ -116,20 +117,13 @@ fn upcall_ports(backer: &Backer, call: &Call) -> Answer {
     Ok(text.into())
 }
 
-fn set_megaflows(switch: Option<&Switch>, on: bool) -> Answer {
-    if let Some(switch) = switch {
-        switch.udpif.settings.megaflows.store(on, Ordering::Relaxed);
-        // Flows with the other kind of mask go; their packets come up again.
-        switch.udpif.changes.flush();
-        switch.note_state();
-    }
+fn set_megaflows(current: &Current, on: bool) -> Answer {
+    current.set_megaflows(on);
     Ok(if on { "megaflows enabled\n" } else { "megaflows disabled\n" }.into())
 }
 
-fn set_ufid(switch: Option<&Switch>, on: bool) -> Answer {
-    if let Some(switch) = switch {
-        switch.udpif.settings.ufid.store(on, Ordering::Relaxed);
-    }
+fn set_ufid(current: &Current, on: bool) -> Answer {
+    current.set_ufid(on);
     Ok(if on {
         "Datapath dumping tersely using UFID enabled for supported datapaths\n"
     } else {

@@ -197,6 +197,29 @@ fn a_datapath_that_is_deleted_comes_back() {
 }
 
 #[test]
+fn what_is_switched_off_stays_off_whatever_datapath_there_is() {
+    let kernel = FakeKernel::new();
+    let mut engine = engine(&kernel);
+    let current = engine.current();
+    let are_off = || {
+        let current = current.borrow();
+        let settings = &current.as_ref().expect("a switch").udpif.settings;
+        !settings.megaflows.load(Ordering::Relaxed) && !settings.ufid.load(Ordering::Relaxed)
+    };
+    // The control socket is there before the first datapath.
+    current.set_megaflows(false);
+    current.set_ufid(false);
+    engine.apply(config("[bridge.br0]\n"));
+    assert!(are_off());
+    kernel.delete_datapath(DATAPATH);
+    let _ = engine.tick();
+    let _ = engine.tick();
+    assert!(are_off());
+    current.set_megaflows(true);
+    assert!(!are_off());
+}
+
+#[test]
 fn bridges_and_internal_devices_have_their_addresses_and_sizes_at_once() {
     let kernel = FakeKernel::new();
     kernel.add_device("a");
