@@ -65,7 +65,7 @@ pub const DUMP_ATTEMPTS: u32 = 8;
 
 /// Longest datagram of a terse dump, of some hundred bytes a flow: where the kernel is not preemptible no
 /// handler has the CPU while it fills one, and a tenth of a millisecond is enough.
-pub const TERSE_DUMP_DATAGRAM_BYTES: usize = 4 << 10;
+pub const TERSE_DUMP_DATAGRAM_BYTES: usize = 7 << 10;
 
 /// Sockets for requests kept open while nobody needs them: one a thread that dumps or changes flows.
 pub const IDLE_SOCKETS_MAX: usize = 16;
