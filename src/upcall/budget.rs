@@ -68,7 +68,8 @@ pub struct Budget {
     impatience: Duration,
 }
 
-/// What one turn took, and when it ended.
+/// What one turn took, and when it ended. Turns while nobody with little to ask was there of late are none of
+/// the budget's.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     /// Time at its end, since any fixed moment.
@@ -77,8 +78,6 @@ pub struct Turn {
     pub took: Duration,
     /// Of that, on a CPU.
     pub worked: Duration,
-    /// Somebody with little to ask was there of late.
-    pub is_watched: bool,
     /// Somebody with little to ask was answered.
     pub is_light: bool,
     /// The rest was left alone.
@@ -97,8 +96,7 @@ impl Budget {
         self.is_contended && (now < self.await_until || is_light && self.impatience < PATIENCE)
     }
 
-    /// How long to pause after a turn; `None` if nobody else wants the CPU, or nobody would be answered
-    /// the sooner.
+    /// How long to pause after a turn; `None` if nobody else wants the CPU.
     pub fn pause_after(&mut self, turn: Turn) -> Option<Duration> {
         if turn.is_light {
             self.light_at = turn.now;
@@ -115,9 +113,9 @@ impl Budget {
             self.contended_until = turn.now + self.belief;
         } else if turn.now >= self.contended_until {
             let is_lull = turn.now.saturating_sub(self.light_at) >= LULL;
-            self.is_contended &= turn.is_watched && !is_lull;
+            self.is_contended &= !is_lull;
         }
-        if !turn.is_watched || !self.is_contended {
+        if !self.is_contended {
             self.owed = Duration::ZERO;
             self.await_until = Duration::ZERO;
             return None;
@@ -146,8 +144,7 @@ mod tests {
 
     fn turn(now: u64, is_light: bool) -> Turn {
         let now = Duration::from_secs(now);
-        let (took, worked, is_watched, is_awaiting) = (WORK, WORK, true, false);
-        Turn { now, took, worked, is_watched, is_light, is_awaiting }
+        Turn { now, took: WORK, worked: WORK, is_light, is_awaiting: false }
     }
 
     fn kept_waiting(now: u64) -> Turn {
@@ -162,7 +159,6 @@ mod tests {
         assert_eq!(budget.pause_after(kept_waiting(8)), Some(WORK));
         assert_eq!(budget.pause_after(turn(11, false)), Some(WORK));
         assert!(budget.is_contended());
-        assert_eq!(budget.pause_after(Turn { is_watched: false, ..turn(11, false) }), None);
         assert_eq!(budget.pause_after(turn(12, false)), None);
     }
 

@@ -143,9 +143,10 @@ impl Handler {
     /// Empties the socket, answers who has little to ask and some of the rest, and pauses if others want
     /// the CPU and somebody would wait for it.
     fn turn_with_backlog(&mut self) -> Result<(), RecvError> {
-        let (begun, worked) =
-            (clock(ClockId::CLOCK_MONOTONIC), clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
+        let begun = clock(ClockId::CLOCK_MONOTONIC);
         let is_watched = begun < self.watch_until;
+        // That is a system call.
+        let worked = is_watched.then(|| clock(ClockId::CLOCK_THREAD_CPUTIME_ID));
         self.go_before_others(is_watched && self.budget.is_contended());
         let read = self.read(Duration::ZERO)?;
         self.was_full = false;
@@ -168,12 +169,15 @@ impl Handler {
         if is_light {
             self.watch_until = begun + WATCH;
         }
+        let Some(worked) = worked else {
+            return Ok(());
+        };
         let now = clock(ClockId::CLOCK_MONOTONIC);
         let took = now.saturating_sub(begun);
         let on_cpu = clock(ClockId::CLOCK_THREAD_CPUTIME_ID).saturating_sub(worked).min(took);
         // The CPU clock of some kernels is no finer than a tick.
         let worked = if on_cpu.is_zero() && self.is_raised() { took } else { on_cpu };
-        let turn = Turn { now, took, worked, is_watched, is_light, is_awaiting };
+        let turn = Turn { now, took, worked, is_light, is_awaiting };
         let pause = self.budget.pause_after(turn);
         self.tell_awaiting(self.budget.is_awaiting(now, false));
         if let Some(pause) = pause {
