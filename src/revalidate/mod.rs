@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::decide::Scratch;
+use self::pace::Pace;
 use self::round::Round;
 use self::walk::Walk;
 use crate::clock::Follower;
@@ -203,8 +204,9 @@ impl Revalidator {
     }
 
     /// Between two pieces of something larger, `flows` flows after the last time: looks at what has
-    /// changed meanwhile. True if there was something.
-    fn attend(&mut self, flows: usize, now_ms: u64) -> bool {
+    /// changed meanwhile, at its place among other threads if that had a `pace`. True if there was
+    /// something.
+    fn attend(&mut self, flows: usize, now_ms: u64, pace: Option<&mut Pace<'_>>) -> bool {
         let udpif = self.shared.udpif.clone();
         let all = udpif.ukeys.len();
         self.walks_left = (self.walks_left + flows.saturating_mul(WALKS_A_ROUND)).min(all);
@@ -214,6 +216,9 @@ impl Revalidator {
         let Some(batch) = udpif.changes.take() else {
             return false;
         };
+        if let Some(pace) = pace {
+            pace.stand_back();
+        }
         self.walks_left = 0;
         let begun = Instant::now();
         self.is_aside = true;
@@ -226,7 +231,7 @@ impl Revalidator {
     /// Looks at what has changed, if anything has, and then returns true.
     pub fn apply_changes(&mut self, now_ms: u64) -> bool {
         self.walks_left = usize::MAX;
-        self.attend(0, now_ms)
+        self.attend(0, now_ms, None)
     }
 
     /// Whether flows may be touched. When an operator has just let go, those in the kernel are judged

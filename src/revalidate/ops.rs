@@ -163,7 +163,7 @@ impl Revalidator {
                 return;
             }
             self.carry_out(&todo, now_ms);
-            self.attend(todo.len() * DELETION, now_ms);
+            self.attend(todo.len() * DELETION, now_ms, None);
         }
     }
 

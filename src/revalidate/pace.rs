@@ -105,6 +105,13 @@ impl<'a> Pace<'a> {
         }
     }
 
+    /// Has this thread take its place among others until it rests: what comes now may be long.
+    pub fn stand_back(&mut self) {
+        if let Some(class) = &mut self.class {
+            let _ = class.raise(false);
+        }
+    }
+
     /// How long it has slept.
     pub fn slept(&self) -> Duration {
         self.slept
@@ -113,8 +120,6 @@ impl<'a> Pace<'a> {
 
 impl Drop for Pace<'_> {
     fn drop(&mut self) {
-        if let Some(class) = &mut self.class {
-            let _ = class.raise(false);
-        }
+        self.stand_back();
     }
 }

@@ -205,7 +205,7 @@ impl Revalidator {
                 has_grown = true;
                 grow();
             }
-            self.attend(mine.flows - before, round.now_ms);
+            self.attend(mine.flows - before, round.now_ms, Some(&mut pace));
         }
         self.piece = piece;
         let mut seen = round.seen();
@@ -334,7 +334,7 @@ impl Revalidator {
         }
         // A dump may pass over a flow when the table is resized under it: the kernel is asked.
         for ufid in gone {
-            self.attend(ASKING, now_ms);
+            self.attend(ASKING, now_ms, Some(&mut pace));
             pace.steps(ASKING);
             match self.shared.datapath.flow_get(&ufid.0, &mut |_| ()) {
                 Ok(true) => MISSED.add(1),
@@ -347,7 +347,11 @@ impl Revalidator {
             match self.let_go(&ufid) {
                 Then::Rest => {}
                 Then::Look => udpif.changes.recheck([ufid]),
-                Then::Delete(reason) => self.delete_in_hand(ufid, reason, now_ms),
+                Then::Delete(reason) => {
+                    // It attends to changes as well.
+                    pace.stand_back();
+                    self.delete_in_hand(ufid, reason, now_ms);
+                }
             }
         }
     }

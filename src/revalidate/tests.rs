@@ -137,6 +137,10 @@ fn a_revalidator_goes_before_others_with_a_handler_and_rests() {
     pace.rest();
     assert_eq!(policy() == libc::SCHED_FIFO, is_allowed);
     assert!(!pace.slept().is_zero());
+    pace.stand_back();
+    assert_eq!(policy(), normal, "a change is walked through among others");
+    pace.rest();
+    assert_eq!(policy() == libc::SCHED_FIFO, is_allowed);
     // What it may sleep in a round is bounded, and without sleep it does not go before anybody.
     udpif.awaiting.store(1, Ordering::Relaxed);
     pace.rest();

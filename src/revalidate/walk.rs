@@ -132,7 +132,7 @@ impl Revalidator {
                     self.carry_out(&look.todo, walk.now_ms);
                     look.todo.clear();
                 }
-                self.attend((look.looked - before) as usize * TRANSLATION, walk.now_ms);
+                self.attend((look.looked - before) as usize * TRANSLATION, walk.now_ms, None);
             }
         }
         look.count(&udpif);
